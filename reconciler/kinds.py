@@ -1,0 +1,137 @@
+"""The table of kinds: everything that can carry metadata that we can change.
+
+One row per kind, from API.md ("Every kind whose metadata can be changed"). The rest of the program loops over rows;
+a new kind is a new row here.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from reconciler.dialects import AUTO, MERGE, REPLACE, Dialect
+
+OPENAI_HOST = "api.openai.com"
+"""The vendor's own host: the only place where the rows' dialects are confirmed."""
+
+ASSISTANTS = MappingProxyType({"OpenAI-Beta": "assistants=v2"})
+AGENTS = MappingProxyType({"OpenAI-Beta": "agents=v1"})
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class Clears(enum.StrEnum):
+    """What a body may carry to say "no metadata at all", beside the empty map."""
+
+    NULLABLE = "nullable"
+    REQUIRED = "required"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One row.
+
+    `name` is used in references, `plural` names the section in a manifest, `noun` is how the API's own
+    messages call it. `path` is below the base URL, with `{id}` and, for kinds below a parent, `{parent}`;
+    `field` is the property that holds the map. `scalars`: numbers and booleans are values here too.
+    `writes` is the dialect, `confirmed` whether a primary source says so for the vendor's own host; where it
+    does not, the dialect there is `auto`. `prefix` begins every id on the vendor's own host, `retired` is
+    the day on which the vendor stopped serving the kind, and `successor` where to go.
+    """
+
+    name: str
+    plural: str
+    noun: str
+    path: str
+    writes: Dialect
+    confirmed: bool
+    headers: Mapping[str, str] = NO_HEADERS
+    field: str = "metadata"
+    scalars: bool = False
+    clears: Clears = Clears.NULLABLE
+    listable: str = "yes"
+    prefix: str = ""
+    object: str = ""
+    retired: str | None = None
+    successor: str | None = None
+
+    @property
+    def nested(self) -> bool:
+        """Tell whether an id of this kind is written `parent/child`."""
+        return "{parent}" in self.path
+
+    @property
+    def collection(self) -> str:
+        """Return the path of the collection: where new ones are created."""
+        return self.path.removesuffix("/{id}")
+
+    def default_dialect(self, host: str) -> Dialect:
+        """Return the dialect to assume at `host`: the row's where it is confirmed, else `auto`."""
+        return self.writes if self.confirmed and host == OPENAI_HOST else AUTO
+
+    def retired_at(self, host: str) -> bool:
+        """Tell whether `host` has stopped serving this kind."""
+        return self.retired is not None and host == OPENAI_HOST
+
+
+_RETIRED = "2026-08-26"
+
+_ROWS = (
+    Kind(
+        "thread", "threads", "thread", "/threads/{id}", MERGE, confirmed=True, headers=ASSISTANTS,
+        listable="Azure AI Foundry only", prefix="thread_", retired=_RETIRED, successor="conversation",
+    ),
+    Kind(
+        "message", "messages", "message", "/threads/{parent}/messages/{id}", MERGE, confirmed=False,
+        headers=ASSISTANTS, listable="below its thread", prefix="msg_", object="thread.message",
+        retired=_RETIRED, successor="conversation",
+    ),
+    Kind(
+        "run", "runs", "run", "/threads/{parent}/runs/{id}", MERGE, confirmed=False, headers=ASSISTANTS,
+        listable="below its thread", prefix="run_", object="thread.run",
+        retired=_RETIRED, successor="conversation",
+    ),
+    Kind(
+        "assistant", "assistants", "assistant", "/assistants/{id}", MERGE, confirmed=False, headers=ASSISTANTS,
+        prefix="asst_", retired=_RETIRED, successor="agent",
+    ),
+    Kind(
+        "conversation", "conversations", "conversation", "/conversations/{id}", MERGE, confirmed=False,
+        clears=Clears.REQUIRED, listable="Azure AI Foundry only", prefix="conv_",
+    ),
+    Kind(
+        "chat_completion", "chat_completions", "chat completion", "/chat/completions/{id}", AUTO,
+        confirmed=False, clears=Clears.REQUIRED, listable="yes, metadata filter", prefix="chatcmpl-",
+        object="chat.completion",
+    ),
+    Kind(
+        "vector_store", "vector_stores", "vector store", "/vector_stores/{id}", MERGE, confirmed=False,
+        headers=ASSISTANTS, prefix="vs_",
+    ),
+    Kind(
+        "vector_store_file", "vector_store_files", "file", "/vector_stores/{parent}/files/{id}", REPLACE,
+        confirmed=False, headers=ASSISTANTS, field="attributes", scalars=True, clears=Clears.REQUIRED,
+        listable="below its store", prefix="file-", object="vector_store.file",
+    ),
+    Kind("eval", "evals", "eval", "/evals/{id}", AUTO, confirmed=False, prefix="eval_"),
+    Kind("agent", "agents", "agent", "/agents/{id}", REPLACE, confirmed=True, headers=AGENTS, prefix="agent_"),
+    Kind(
+        "agent_session", "agent_sessions", "session", "/agents/sessions/{id}", REPLACE, confirmed=True,
+        headers=AGENTS, listable="yes, metadata filter", object="agent.session",
+    ),
+    Kind("vault", "vaults", "vault", "/vaults/{id}", REPLACE, confirmed=True, headers=AGENTS, clears=Clears.REQUIRED),
+    Kind(
+        "vault_credential", "vault_credentials", "credential", "/vaults/{parent}/credentials/{id}", REPLACE,
+        confirmed=True, headers=AGENTS, clears=Clears.REQUIRED, listable="below its vault", object="vault.credential",
+    ),
+    Kind(
+        "automation", "automations", "automation", "/agents/automations/{id}", REPLACE, confirmed=True,
+        headers=AGENTS, clears=Clears.REQUIRED, object="agent.automation",
+    ),
+)  # fmt: skip
+
+KINDS: Mapping[str, Kind] = MappingProxyType({row.name: row for row in _ROWS})
+"""Rows by name, as in `thread/thread_abc`."""
+BY_PLURAL: Mapping[str, Kind] = MappingProxyType({row.plural: row for row in _ROWS})
+"""Rows by the name of their section in a manifest."""
