@@ -6,7 +6,6 @@ a new kind is a new row here.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -21,13 +20,6 @@ AGENTS = MappingProxyType({"OpenAI-Beta": "agents=v1"})
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
-class Clears(enum.StrEnum):
-    """What a body may carry to say "no metadata at all", beside the empty map."""
-
-    NULLABLE = "nullable"
-    REQUIRED = "required"
-
-
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One row.
@@ -35,6 +27,7 @@ class Kind:
     `name` is used in references, `plural` names the section in a manifest, `noun` is how the API's own
     messages call it. `path` is below the base URL, with `{id}` and, for kinds below a parent, `{parent}`;
     `field` is the property that holds the map. `scalars`: numbers and booleans are values here too.
+    `required`: a body without the field is refused; `nullable`: the field may be null in a body (we never send either).
     `writes` is the dialect, `confirmed` whether a primary source says so for the vendor's own host; where it
     does not, the dialect there is `auto`. `prefix` begins every id on the vendor's own host, `retired` is
     the day on which the vendor stopped serving the kind, and `successor` where to go.
@@ -49,7 +42,8 @@ class Kind:
     headers: Mapping[str, str] = NO_HEADERS
     field: str = "metadata"
     scalars: bool = False
-    clears: Clears = Clears.NULLABLE
+    required: bool = False
+    nullable: bool = True
     listable: str = "yes"
     prefix: str = ""
     object: str = ""
@@ -98,11 +92,11 @@ _ROWS = (
     ),
     Kind(
         "conversation", "conversations", "conversation", "/conversations/{id}", MERGE, confirmed=False,
-        clears=Clears.REQUIRED, listable="Azure AI Foundry only", prefix="conv_",
+        required=True, listable="Azure AI Foundry only", prefix="conv_",
     ),
     Kind(
         "chat_completion", "chat_completions", "chat completion", "/chat/completions/{id}", AUTO,
-        confirmed=False, clears=Clears.REQUIRED, listable="yes, metadata filter", prefix="chatcmpl-",
+        confirmed=False, required=True, listable="yes, metadata filter", prefix="chatcmpl-",
         object="chat.completion",
     ),
     Kind(
@@ -111,7 +105,7 @@ _ROWS = (
     ),
     Kind(
         "vector_store_file", "vector_store_files", "file", "/vector_stores/{parent}/files/{id}", REPLACE,
-        confirmed=False, headers=ASSISTANTS, field="attributes", scalars=True, clears=Clears.REQUIRED,
+        confirmed=False, headers=ASSISTANTS, field="attributes", scalars=True, required=True,
         listable="below its store", prefix="file-", object="vector_store.file",
     ),
     Kind("eval", "evals", "eval", "/evals/{id}", AUTO, confirmed=False, prefix="eval_"),
@@ -120,14 +114,14 @@ _ROWS = (
         "agent_session", "agent_sessions", "session", "/agents/sessions/{id}", REPLACE, confirmed=True,
         headers=AGENTS, listable="yes, metadata filter", object="agent.session",
     ),
-    Kind("vault", "vaults", "vault", "/vaults/{id}", REPLACE, confirmed=True, headers=AGENTS, clears=Clears.REQUIRED),
+    Kind("vault", "vaults", "vault", "/vaults/{id}", REPLACE, confirmed=True, headers=AGENTS, nullable=False),
     Kind(
         "vault_credential", "vault_credentials", "credential", "/vaults/{parent}/credentials/{id}", REPLACE,
-        confirmed=True, headers=AGENTS, clears=Clears.REQUIRED, listable="below its vault", object="vault.credential",
+        confirmed=True, headers=AGENTS, nullable=False, listable="below its vault", object="vault.credential",
     ),
     Kind(
         "automation", "automations", "automation", "/agents/automations/{id}", REPLACE, confirmed=True,
-        headers=AGENTS, clears=Clears.REQUIRED, object="agent.automation",
+        headers=AGENTS, nullable=False, object="agent.automation",
     ),
 )  # fmt: skip
 
