@@ -6,11 +6,14 @@ a new kind is a new row here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from reconciler.dialects import AUTO, MERGE, REPLACE, Dialect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 OPENAI_HOST = "api.openai.com"
 """The vendor's own host: the only place where the rows' dialects are confirmed."""
