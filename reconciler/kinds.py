@@ -6,11 +6,13 @@ a new kind is a new row here.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from reconciler.dialects import AUTO, MERGE, REPLACE, Dialect
+from reconciler.model import ID_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +44,7 @@ class Kind:
     path: str
     writes: Dialect
     confirmed: bool
-    headers: Mapping[str, str] = NO_HEADERS
+    headers: Mapping[str, str] = dataclasses.field(default_factory=lambda: NO_HEADERS)
     field: str = "metadata"
     scalars: bool = False
     required: bool = False
@@ -62,6 +64,11 @@ class Kind:
     def collection(self) -> str:
         """Return the path of the collection: where new ones are created."""
         return self.path.removesuffix("/{id}")
+
+    def valid_id(self, text: str) -> bool:
+        """Tell whether `text` is written like an id of this kind: safe segments, a parent where one is due."""
+        segments = text.split("/")
+        return len(segments) == 1 + self.nested and all(map(ID_PATTERN.fullmatch, segments))
 
     def default_dialect(self, host: str) -> Dialect:
         """Return the dialect to assume at `host`: the row's where it is confirmed, else `auto`."""

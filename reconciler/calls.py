@@ -1,0 +1,113 @@
+"""From one change to the modify calls that carry it out, and from the answers to a verdict.
+
+What a call may carry depends on the dialect; whether it did what it should is told by its answer alone: proxies
+strip bodies, servers replace where we thought that they merge. `verify` and `lost_pairs` hold an answer against
+the plan, `learn` gets to know a server that is spoken to as `auto`::
+
+    AUTO ── a key left out is gone ─────────▶ REPLACE
+      └──── it survived ──▶ PROBE_NULL ── null removed it ──▶ MERGE_NULL
+                                 └─────── it is still there, or null was rejected ──▶ MERGE
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from reconciler.compare import compare
+from reconciler.dialects import AUTO, MERGE, MERGE_NULL, PROBE_NULL, REPLACE, Dialect, Removal
+from reconciler.errors import Fault
+from reconciler.model import EMPTY, MAX_PAIRS, Json, Metadata, Observed, frozen_map
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from reconciler.compare import Change
+
+_REMOVERS = {Removal.NULL: None, Removal.EMPTY: "", Removal.IMPOSSIBLE: ""}
+"""What is sent for a key that shall go; where removal is impossible, only a blank gets this far."""
+
+_REJECTIONS = frozenset({400, 422})
+"""How servers say that a body is not to their liking (API.md; FastAPI's own is 422)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One modify call: its entries (`None` asks for removal) and the keys it leaves out so that they go."""
+
+    entries: Mapping[str, Json]
+    omitted: frozenset[str] = frozenset()
+
+    @property
+    def nulled(self) -> frozenset[str]:
+        """Return the keys that are sent as null."""
+        return frozenset(key for key, value in self.entries.items() if value is None)
+
+
+def calls(change: Change) -> tuple[Call, ...]:
+    """Return the calls that carry out a change: none where nothing is writable, one in nearly every case."""
+    if not change.writable or change.planned is None:
+        return ()
+    if change.rules.dialect.whole:
+        return (Call(change.planned, omitted=_removed(change)),)
+    return tuple(Call(frozen_map(dict(chunk))) for chunk in _chunks(_entries(change)))
+
+
+def _removed(change: Change) -> frozenset[str]:
+    return frozenset(field.key for field in change.writable if field.after is None)
+
+
+def _entries(change: Change) -> Iterator[tuple[str, Json]]:
+    """Yield removals first: a later call may need the room that they make."""
+    remover = _REMOVERS[change.rules.dialect.removal] if _removed(change) else None
+    yield from ((field.key, remover) for field in change.writable if field.after is None)
+    yield from ((field.key, field.after) for field in change.writable if field.after is not None)
+
+
+def _chunks(entries: Iterable[tuple[str, Json]]) -> Iterator[list[tuple[str, Json]]]:
+    remaining = iter(entries)
+    while chunk := list(islice(remaining, MAX_PAIRS)):
+        yield chunk
+
+
+def lost_pairs(call: Call, before: Metadata, answer: Metadata) -> Metadata:
+    """Return the pairs that were there before, were not sent, and are gone.
+
+    There are some only where the server replaces although we thought that it merges.
+    """
+    gone = before.keys() - answer.keys() - call.entries.keys() - call.omitted
+    return frozen_map({key: before[key] for key in sorted(gone)})
+
+
+def verify(change: Change, answer: Metadata) -> Fault | None:
+    """Return why the last answer to a change is a failure; `None` if it did what it should.
+
+    The comparison itself is the judge: held against the answer, nothing may be left to write. Foreign keys that we
+    sent must be there; that somebody else changed or added some meanwhile is no failure.
+    """
+    remaining = compare(change.desired, change.intent, Observed(answer), None, change.rules)
+    unequal = {field.key for field in remaining.writable}
+    sent = (change.planned or EMPTY).keys() if change.rules.dialect.whole else set()
+    dropped = set(change.intent.foreign(sent)) - answer.keys()
+    if not unequal and not dropped:
+        return None
+    keys = ", ".join(sorted(unequal | dropped))
+    return Fault("not_applied", f"the answer differs from what was planned, in: {keys}")
+
+
+def learn(dialect: Dialect, call: Call, answer: Metadata) -> Dialect:
+    """Return what an answer teaches about the dialect; the same one if it teaches nothing."""
+    if dialect is AUTO and call.omitted:
+        survived = call.omitted & answer.keys()
+        # Some gone and some not: somebody else was writing at the same time, which teaches nothing.
+        return REPLACE if not survived else PROBE_NULL if survived == call.omitted else AUTO
+    if dialect is PROBE_NULL and call.nulled:
+        return MERGE if call.nulled & answer.keys() else MERGE_NULL
+    return dialect
+
+
+def learn_from_rejection(dialect: Dialect, call: Call, fault: Fault) -> Dialect:
+    """Return what a rejected call teaches: a server that rejects a null cannot remove a key."""
+    rejected = fault.status in _REJECTIONS and bool(call.nulled)
+    return MERGE if dialect is PROBE_NULL and rejected else dialect

@@ -1,0 +1,183 @@
+"""The document as text, both ways: the `json` format, and a saved plan.
+
+The text is plain ASCII, everything else escaped, so that no value can act on the terminal or the log that it is
+printed to. Its digest is `sha256` over the document without it, as JSON with sorted keys, no spaces, and ASCII
+only. It shows damage; it is no signature.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from reconciler.compare import BaseField, Blocked, Change, FieldChange, Intent
+from reconciler.document import FORMAT_VERSION, ChangePart, Document, FieldPart, Place
+from reconciler.errors import Fault, InvalidInput, Location, Problem
+from reconciler.guard import Scale
+from reconciler.kinds import KINDS
+from reconciler.model import Desired, Json, Ownership, frozen_map
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from reconciler.plan import RulesOf
+
+# --- to text and back -------------------------------------------------------------------------------------------------
+
+
+def dumps(document: Document) -> str:
+    """Return the document as JSON text with its digest, ending in a newline: same document, same bytes."""
+    content = _content(document)
+    content["digest"] = digest(content)
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _content(document: Document) -> dict[str, Any]:
+    content = document.model_dump(mode="python")
+    # Parts that belong to an apply only, or to a change that failed, are left out elsewhere.
+    for name in ("outcomes", "learned"):
+        if content[name] is None:
+            del content[name]
+    for change in content["changes"]:
+        if change["error"] is None:
+            del change["error"]
+    for outcome in content.get("outcomes", ()):
+        if outcome["lost"] is None:
+            del outcome["lost"]
+    return content
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """Return the digest of a document's content, whatever digest it carries itself."""
+    rest = {name: value for name, value in content.items() if name != "digest"}
+    canonical = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+
+
+def loads(text: str, file: str) -> Document:
+    """Return the document in `text`. Raises `InvalidInput` that names `file` where it is no sound one."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _unsound(file, "not_json", f"this is no plan file: {_first_line(error)}") from error
+    if not isinstance(content, dict) or "format_version" not in content or "digest" not in content:
+        raise _unsound(file, "not_a_plan", "this is no plan file: it has no format_version and digest")
+    _check_version(content["format_version"], file)
+    if content["digest"] != digest(content):
+        raise _unsound(file, "damaged", "the plan file was edited or cut: its digest does not fit; plan again")
+    try:
+        return Document.model_validate(content)
+    except (ValidationError, RecursionError) as error:
+        raise _unsound(file, "not_a_plan", f"this is no plan file: {_where(error)}") from error
+
+
+def _check_version(version: object, file: str) -> None:
+    major = str(version).partition(".")[0]
+    ours = FORMAT_VERSION.partition(".")[0]
+    if major != ours:
+        message = f"the plan file has format {version}, this version reads {ours}.x; plan again with this version"
+        raise _unsound(file, "format_version", message)
+
+
+def _where(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return "it is nested too deeply"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _unsound(file: str, code: str, message: str) -> InvalidInput:
+    return InvalidInput(Problem(code, message, Location(file, 1, 1)))
+
+
+# --- back to the values of a run --------------------------------------------------------------------------------------
+
+
+def changes_of(document: Document, rules_of: RulesOf, file: str) -> tuple[Change, ...]:
+    """Return the changes that a saved plan holds, for the dialects that the target has now.
+
+    Raises `InvalidInput` where a kind is unknown or is treated differently by now.
+    """
+    return tuple(_restore(part, rules_of, file) for part in document.changes)
+
+
+def _restore(part: ChangePart, rules_of: RulesOf, file: str) -> Change:
+    if part.kind not in KINDS:
+        raise _unsound(file, "unknown_kind", f"the plan names the kind {part.kind!r}, which this version does not know")
+    if not KINDS[part.kind].valid_id(part.id):
+        raise _unsound(file, "bad_id", f"the plan names the {part.kind} {part.id!r}, which is no id")
+    rules = rules_of(part.kind)
+    if rules.dialect.name != part.dialect:
+        message = (
+            f"{part.kind} was planned as `{part.dialect}`, the settings now say `{rules.dialect.name}`; plan again"
+        )
+        raise _unsound(file, "other_dialect", message)
+    return Change(
+        desired=_desired(part),
+        action=part.action,
+        rules=rules,
+        intent=_intent(part),
+        observed=_frozen(part.observed),
+        planned=_frozen(part.planned),
+        fields=tuple(map(_restore_field, part.fields)),
+        fault=Fault(part.error.code, part.error.message) if part.error else None,
+    )
+
+
+def _desired(part: ChangePart) -> Desired:
+    declared = part.declared
+    return Desired(
+        ref=part.ref,
+        metadata=frozen_map(declared.metadata),
+        ownership=declared.ownership,
+        ignore=declared.ignore,
+        protect=declared.protect,
+        location=_location(part.source),
+        sources={field.key: location for field in part.fields if (location := _location(field.source))},
+    )
+
+
+def _intent(part: ChangePart) -> Intent:
+    declared = part.declared
+    wanted = {**declared.metadata, **dict.fromkeys(declared.pruned)}
+    left = frozenset(declared.left)
+    return Intent(
+        wanted=frozen_map({key: value for key, value in wanted.items() if key not in left}),
+        exclusive=declared.ownership is Ownership.EXCLUSIVE,
+        ignore=declared.ignore,
+        left=left,
+        protect=declared.protect,
+    )
+
+
+def _restore_field(part: FieldPart) -> FieldChange:
+    return FieldChange(
+        key=part.key,
+        op=part.op,
+        before=part.before,
+        after=part.after,
+        cause=part.cause,
+        base=BaseField(part.base.known, part.base.value),
+        blocked=Blocked(part.blocked.code, part.blocked.message) if part.blocked else None,
+        source=_location(part.source),
+    )
+
+
+def _location(part: Place | None) -> Location | None:
+    return Location(part.file, part.line, part.column) if part else None
+
+
+def _frozen(pairs: Mapping[str, Json] | None) -> Mapping[str, Json] | None:
+    return None if pairs is None else frozen_map(pairs)
+
+
+def scale(document: Document) -> Scale:
+    """Return how much the plan looked at, for the guards."""
+    return Scale(document.looked_at.read, document.looked_at.pairs)
