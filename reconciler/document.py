@@ -14,13 +14,14 @@ from pydantic import BaseModel, ConfigDict, PlainValidator
 from reconciler import __version__
 from reconciler.compare import Action, Cause, Change, FieldChange
 from reconciler.diff import Op
+from reconciler.events import Result
 from reconciler.guard import scale_of
 from reconciler.model import Json, Ownership, Ref
 from reconciler.plan import Plan, Summary, summarise
 
 if TYPE_CHECKING:
     from reconciler.errors import Fault, Location, Problem
-    from reconciler.events import Outcome, Result
+    from reconciler.events import Outcome
 
 FORMAT_VERSION = "1.0"
 

@@ -167,7 +167,20 @@ class _Lesson:
 
     rules: Rules
     probe: asyncio.Lock = field(default_factory=asyncio.Lock)
+    proven: bool = False
     halted: Fault | None = None
+
+    def probed_by(self, change: Change) -> bool:
+        """Tell whether the answer to this change shows something that others should wait for.
+
+        To a server in `auto` mode the first removal does. Where only changed pairs are sent, the first
+        write beside other pairs does: if the server replaces after all, one resource suffers, not one per worker.
+        """
+        dialect = self.rules.dialect
+        if not dialect.settled:
+            return any(field.after is None for field in change.writable)
+        sent = {field.key for field in change.writable}
+        return not dialect.whole and not self.proven and bool((change.observed or EMPTY).keys() - sent)
 
 
 class Lessons:
@@ -199,10 +212,10 @@ class Lessons:
     async def turn(self, change: Change) -> AsyncIterator[_Lesson]:
         """Wait while somebody else's write is about to teach what this one needs to know: one probe at a time."""
         lesson = self.of(change.ref.kind)
-        probing = not lesson.rules.dialect.settled and any(field.after is None for field in change.writable)
+        probing = lesson.probed_by(change)
         if probing:
             await lesson.probe.acquire()
-            if lesson.rules.dialect.settled:  # somebody found out while we waited: no need to go one by one
+            if not lesson.probed_by(change):  # somebody found out while we waited: no need to go one by one
                 lesson.probe.release()
                 probing = False
         try:
@@ -336,6 +349,7 @@ class _Work:
             lost = lost_pairs(call, observed, answer)
             if lost:
                 raise _Stop(Result.FAILED, _halt(lesson, lost), lost)
+            lesson.proven = lesson.proven or bool(observed.keys() - call.entries.keys())
             observed = answer
             self._lessons.take(change.ref.kind, learn(change.rules.dialect, call, answer))
         return Observed(observed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from reconciler.model import EMPTY, Metadata, Reading, Ref
@@ -37,7 +37,7 @@ class Outcome:
     fault: Fault | None = None
     reads: int = 0
     writes: int = 0
-    lost: Metadata = EMPTY
+    lost: Metadata = field(default_factory=lambda: EMPTY)
 
 
 @dataclass(frozen=True, slots=True)

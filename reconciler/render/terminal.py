@@ -1,0 +1,156 @@
+"""The document as text for people at a terminal.
+
+Colours say the same as the signs (`+ ~ -`), never more; whoever prints the text may strip them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from click import style
+
+from reconciler.compare import Action
+from reconciler.diff import Op
+from reconciler.events import Result
+from reconciler.render.escape import plain, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from reconciler.document import ChangePart, Document, FieldPart, OutcomePart, Place
+
+_SIGNS = {Op.ADD: style("+", fg="green"), Op.REPLACE: style("~", fg="yellow"), Op.REMOVE: style("-", fg="red")}
+
+
+def render(document: Document) -> str:
+    """Return the whole document as text, ending in a newline."""
+    parts = {"validate": (validation,), "apply": (plan, application)}.get(document.kind, (plan,))
+    return "".join(part(document) for part in parts)
+
+
+def validation(document: Document) -> str:
+    """Return what a validation found."""
+    lines = list(_errors(document))
+    count = len(document.errors)
+    if count:
+        lines.append(style(f"Invalid: {_count(count, 'problem')}.", fg="red", bold=True))
+    else:
+        lines.append(f"Valid: {_count(document.summary.resources, 'resource')}.")
+    return _text(lines)
+
+
+def plan(document: Document) -> str:
+    """Return the plan: what differs, the summary last. One line if nothing does."""
+    if document.summary.resources and not document.errors and not document.changes and not document.left:
+        return _text(
+            [f"Nothing to do: {_count(document.summary.resources, 'resource')} as declared ({_base(document)})."]
+        )
+    lines = [_heading(document), ""] if document.changes else []
+    for change in document.changes:
+        lines += [*_change(change), ""]
+    lines += _errors(document)
+    lines.append(style(_summary(document), bold=True))
+    return _text(lines)
+
+
+def application(document: Document) -> str:
+    """Return what became of a plan, the summary last."""
+    outcomes = document.outcomes or ()
+    lines = [line for outcome in outcomes for line in _outcome(outcome)]
+    for kind, dialect in sorted((document.learned or {}).items()):
+        lines.append(
+            f"Learned: this target treats updates of a {kind} as `{dialect}`; set `writes: {{{kind}: {dialect}}}`."
+        )
+    lines.append(style(_tally(document, outcomes), bold=True))
+    return _text(lines)
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _heading(document: Document) -> str:
+    target = document.target
+    return f"Target {plain(target.name or '?')} ({plain(target.base_url or '?')}), {_base(document)}."
+
+
+def _base(document: Document) -> str:
+    revision = document.base.revision
+    return f"base: {plain(revision)}" if revision else "base: unknown, so causes are unattributed"
+
+
+def _place(source: Place | None) -> str:
+    return f"{plain(source.file)}:{source.line}:{source.column}" if source else ""
+
+
+def _change(change: ChangePart) -> Iterator[str]:
+    yield f"{style(plain(str(change.ref)), bold=True)}  {style(_place(change.source), dim=True)}".rstrip()
+    if change.error:
+        word = "missing" if change.action is Action.MISSING else "failed"
+        yield f"  {style('!', fg='red')} {word}: {plain(change.error.message)}"
+    yield from _fields(change.fields)
+    if change.action is Action.KEEP:
+        yield "  = as declared"
+    if change.foreign:
+        yield style(f"    foreign, kept: {', '.join(map(plain, change.foreign))}", dim=True)
+
+
+def _fields(fields: Iterable[FieldPart]) -> Iterator[str]:
+    rows = [(field, plain(field.key), _values(field)) for field in fields]
+    keys = max((len(key) for _, key, _ in rows), default=0)
+    values = max((min(len(value), 48) for _, _, value in rows), default=0)
+    for field, key, value in rows:
+        cause = field.cause.value
+        yield f"  {_SIGNS[field.op]} {key:<{keys}}  {value:<{values}}  {cause}  {style(_place(field.source), dim=True)}".rstrip()
+        if field.blocked:
+            yield f"    {style('blocked', fg='red')} ({field.blocked.code}): {plain(field.blocked.message)}"
+
+
+def _values(field: FieldPart) -> str:
+    if field.op is Op.ADD:
+        return quoted(field.after)
+    if field.op is Op.REMOVE:
+        return quoted(field.before)
+    return f"{quoted(field.before)} → {quoted(field.after)}"
+
+
+def _errors(document: Document) -> Iterator[str]:
+    for error in document.errors:
+        place = f"{_place(error.source)}: " if error.source else ""
+        yield f"{place}{style('error', fg='red')}: {plain(error.message)} [{error.code}]"
+
+
+def _summary(document: Document) -> str:
+    summary, pairs = document.summary, document.summary.pairs
+    parts = [
+        f"{summary.update} to update (+{pairs.add} ~{pairs.replace} -{pairs.remove})",
+        f"{summary.keep} unchanged",
+        *(f"{number} {word}" for number, word in ((summary.missing, "missing"), (summary.failed, "failed")) if number),
+        *([f"{_count(summary.blocked, 'field')} blocked"] if summary.blocked else []),
+        *([f"{_count(document.left, 'field')} left alone"] if document.left else []),
+        _count(document.requests.writes, "modify call"),
+    ]
+    return f"Plan: {', '.join(parts)}."
+
+
+def _outcome(outcome: OutcomePart) -> Iterator[str]:
+    if outcome.outcome is Result.APPLIED:
+        return
+    reason = f": {plain(outcome.error.message)}" if outcome.error else ""
+    yield f"{plain(f'{outcome.kind}/{outcome.id}')}: {style(outcome.outcome.value, fg='red')}{reason}"
+    for key, value in (outcome.lost or {}).items():
+        yield f"  {style('lost', fg='red')} {plain(key)} = {quoted(value)}"
+
+
+def _tally(document: Document, outcomes: Iterable[OutcomePart]) -> str:
+    results = [outcome.outcome for outcome in outcomes]
+    counted = [f"{results.count(result)} {result.value.replace('_', ' ')}" for result in Result if result in results]
+    calls = _count(document.requests.writes, "modify call")
+    if not results:
+        return "Applied: nothing to do."
+    word = "Applied" if set(results) == {Result.APPLIED} else "Apply incomplete"
+    return f"{word}: {', '.join(counted)}, {calls}."
