@@ -34,7 +34,7 @@ class Kind:
     `field` is the property that holds the map. `scalars`: numbers and booleans are values here too.
     `required`: a body without the field is refused; `nullable`: the field may be null in a body (we never send either).
     `writes` is the dialect, `confirmed` whether a primary source says so for the vendor's own host; where it
-    does not, the dialect there is `auto`. `prefix` begins every id on the vendor's own host, `retired` is
+    does not, the dialect there is `auto`. `prefix` begins every id on the vendor's own host, `not_found` is its message for an unknown id, `retired` is
     the day on which the vendor stopped serving the kind, and `successor` where to go.
     """
 
@@ -52,6 +52,7 @@ class Kind:
     listable: str = "yes"
     prefix: str = ""
     object: str = ""
+    not_found: str = "No {noun} found with id '{id}'."
     retired: str | None = None
     successor: str | None = None
 
@@ -103,6 +104,7 @@ _ROWS = (
     Kind(
         "conversation", "conversations", "conversation", "/conversations/{id}", MERGE, confirmed=False,
         required=True, listable="Azure AI Foundry only", prefix="conv_",
+        not_found="Conversation with id '{id}' not found.",
     ),
     Kind(
         "chat_completion", "chat_completions", "chat completion", "/chat/completions/{id}", AUTO,

@@ -97,6 +97,16 @@ def _unsound(file: str, code: str, message: str) -> InvalidInput:
     return InvalidInput(Problem(code, message, Location(file, 1, 1)))
 
 
+def check_target(saved: Document, here: Document, file: str) -> None:
+    """Raise `InvalidInput` where a plan was made for another target than the one that `here` names."""
+    for part in ("target", "identity"):
+        for name, there in getattr(saved, part):
+            ours = getattr(getattr(here, part), name)
+            if there != ours:
+                message = f"the plan was made for a target whose {name} is {there!r}; here it is {ours!r}"
+                raise _unsound(file, "other_target", message)
+
+
 # --- back to the values of a run --------------------------------------------------------------------------------------
 
 

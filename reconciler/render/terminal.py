@@ -24,8 +24,11 @@ _SIGNS = {Op.ADD: style("+", fg="green"), Op.REPLACE: style("~", fg="yellow"), O
 
 def render(document: Document) -> str:
     """Return the whole document as text, ending in a newline."""
-    parts = {"validate": (validation,), "apply": (plan, application)}.get(document.kind, (plan,))
-    return "".join(part(document) for part in parts)
+    if document.kind == "validate":
+        return validation(document)
+    if document.kind == "apply":
+        return plan(document) + application(document, told=len(document.errors))
+    return plan(document)
 
 
 def validation(document: Document) -> str:
@@ -45,24 +48,31 @@ def plan(document: Document) -> str:
         return _text(
             [f"Nothing to do: {_count(document.summary.resources, 'resource')} as declared ({_base(document)})."]
         )
-    lines = [_heading(document), ""] if document.changes else []
-    for change in document.changes:
+    # What has no fields to show is told by the errors; a missing id that is only warned of is in none of them.
+    shown = [change for change in document.changes if change.fields or change.action is Action.KEEP]
+    lines = [_heading(document), ""] if shown else []
+    for change in shown:
         lines += [*_change(change), ""]
-    lines += _errors(document)
+    lines += [*_warnings(document), *_errors(document)]
     lines.append(style(_summary(document), bold=True))
     return _text(lines)
 
 
-def application(document: Document) -> str:
-    """Return what became of a plan, the summary last."""
+def application(document: Document, told: int = 0) -> str:
+    """Return what became of a plan, the summary last; `told` errors were shown with the plan."""
     outcomes = document.outcomes or ()
-    lines = [line for outcome in outcomes for line in _outcome(outcome)]
+    lines = [*_errors(document)][told:] + [line for outcome in outcomes for line in _outcome(outcome)]
     for kind, dialect in sorted((document.learned or {}).items()):
         lines.append(
             f"Learned: this target treats updates of a {kind} as `{dialect}`; set `writes: {{{kind}: {dialect}}}`."
         )
     lines.append(style(_tally(document, outcomes), bold=True))
     return _text(lines)
+
+
+def errors(document: Document) -> str:
+    """Return the errors alone."""
+    return _text(_errors(document))
 
 
 def _text(lines: Iterable[str]) -> str:
@@ -89,9 +99,6 @@ def _place(source: Place | None) -> str:
 
 def _change(change: ChangePart) -> Iterator[str]:
     yield f"{style(plain(str(change.ref)), bold=True)}  {style(_place(change.source), dim=True)}".rstrip()
-    if change.error:
-        word = "missing" if change.action is Action.MISSING else "failed"
-        yield f"  {style('!', fg='red')} {word}: {plain(change.error.message)}"
     yield from _fields(change.fields)
     if change.action is Action.KEEP:
         yield "  = as declared"
@@ -104,8 +111,8 @@ def _fields(fields: Iterable[FieldPart]) -> Iterator[str]:
     keys = max((len(key) for _, key, _ in rows), default=0)
     values = max((min(len(value), 48) for _, _, value in rows), default=0)
     for field, key, value in rows:
-        cause = field.cause.value
-        yield f"  {_SIGNS[field.op]} {key:<{keys}}  {value:<{values}}  {cause}  {style(_place(field.source), dim=True)}".rstrip()
+        place = style(_place(field.source), dim=True) if field.source else ""
+        yield f"  {_SIGNS[field.op]} {key:<{keys}}  {value:<{values}}  {field.cause}  {place}".rstrip()
         if field.blocked:
             yield f"    {style('blocked', fg='red')} ({field.blocked.code}): {plain(field.blocked.message)}"
 
@@ -116,6 +123,15 @@ def _values(field: FieldPart) -> str:
     if field.op is Op.REMOVE:
         return quoted(field.before)
     return f"{quoted(field.before)} → {quoted(field.after)}"
+
+
+def _warnings(document: Document) -> Iterator[str]:
+    if any(error.code == "missing" for error in document.errors):
+        return
+    for change in document.changes:
+        if change.action is Action.MISSING and change.error:
+            place = _place(change.source)
+            yield f"{place}: {style('warning', fg='yellow')}: {plain(f'{change.ref}: {change.error.message}')} [missing]"
 
 
 def _errors(document: Document) -> Iterator[str]:

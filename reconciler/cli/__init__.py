@@ -1,0 +1,108 @@
+"""The command line: the shell around everything, and the only place that knows everybody.
+
+One module per command; each is imported when it is called, so that `--version` and `--help` start at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from reconciler import __version__
+from reconciler.errors import ExitCode, ReconcilerError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = {
+    "validate": "Check manifests and settings, offline.",
+    "plan": "Read the current metadata and show what differs; never writes.",
+    "apply": "Write what differs, after asking, and verify each answer.",
+    "show": "Show a saved plan.",
+    "kinds": "List the kinds of resources that can be declared.",
+    "emulate": "Serve the embedded API on loopback.",
+    "demo": "A guided run of the main job, in a temporary folder.",
+}
+"""Each command's module has its name; the sentence is repeated here so that a list needs no import."""
+
+
+class _Commands(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"reconciler.cli.{cmd_name}")
+        command = getattr(module, cmd_name)
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"no such command {args[0]!r}" + (f"; did you mean {close[0]!r}?" if close else "."))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="reconciler", message="%(prog)s %(version)s")
+def cli() -> None:
+    r"""Keep the metadata of threads and conversations as git declares it.
+
+    YAML manifests declare the metadata that each id should carry. `plan` shows what differs and why, `apply` makes
+    the fewest calls that remove the difference.
+
+    \b
+    Example:
+      reconciler validate
+      reconciler plan
+      reconciler apply
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with one of the contract's codes."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # an arrow must not crash a terminal that has none
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        code = cli.main(arguments, prog_name="reconciler", standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.ERROR
+    except click.Abort:
+        return ExitCode.INTERRUPTED
+    except ReconcilerError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        return _left_alone()
+    return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _left_alone() -> int:
+    """Return the code for a reader that went away (`| head`), after making sure that nobody writes to it again."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.ERROR

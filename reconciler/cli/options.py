@@ -1,0 +1,142 @@
+"""The options that several commands share, and the value that holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from reconciler.compare import Cause, Selection
+from reconciler.diff import Op
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Command = TypeVar("Command", bound="Callable[..., object]")
+
+FORMATS = ("text", "json")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was said on the command line; a command that lacks an option leaves its default."""
+
+    directory: str = "."
+    config: str | None = None
+    target: str | None = None
+    paths: tuple[str, ...] = ()
+    select: tuple[str, ...] = ()
+    parallelism: int | None = None
+    format: str = "text"
+    out: tuple[tuple[str, str], ...] = ()
+    color: str = "auto"
+    quiet: bool = False
+    verbose: bool = False
+    show_all: bool = False
+    detailed_exitcode: bool = False
+    only: Selection | None = None
+    max_changed: float | None = None
+    max_removed: float | None = None
+    yes: bool = False
+
+    @property
+    def cwd(self) -> Path:
+        """Return the folder that paths are relative to."""
+        return Path(self.directory).resolve()
+
+    def at(self, path: str) -> Path:
+        """Return a path as it was meant."""
+        return self.cwd / path
+
+
+def _out(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    found = []
+    for value in values:
+        form, equals, file = value.partition("=")
+        if not equals or not file or form not in FORMATS:
+            raise click.BadParameter(
+                f"write FORMAT=FILE with a format out of {', '.join(FORMATS)}, such as json=plan.json."
+            )
+        found.append((form, file))
+    return tuple(found)
+
+
+def _only(_context: click.Context, _option: click.Parameter, value: str | None) -> Selection | None:
+    if value is None:
+        return None
+    words = [word.strip() for word in value.split(",")]
+    causes, ops = {str(cause) for cause in Cause}, {str(op) for op in Op}
+    unknown = [word for word in words if word not in causes | ops]
+    if unknown:
+        known = ", ".join([*map(str, Cause), *map(str, Op)])
+        raise click.BadParameter(f"{unknown[0]!r} is neither a cause nor an op; known: {known}.")
+    return Selection(
+        frozenset(Cause(word) for word in words if word in causes), frozenset(Op(word) for word in words if word in ops)
+    )
+
+
+def _percent(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
+    from reconciler.settings import parse_percent
+
+    if value is None:
+        return None
+    try:
+        return parse_percent(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _directory(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    if not Path(value).is_dir():
+        raise click.BadParameter(f"{value} is no folder.")
+    return value
+
+
+_OPTIONS: dict[str, Callable[[Any], Any]] = {
+    "paths": click.argument("paths", nargs=-1, metavar="[PATH]..."),
+    "directory": click.option("-C", "directory", metavar="DIR", default=".", callback=_directory,
+                              help="Run as if started in this folder."),
+    "config": click.option("--config", metavar="FILE",
+                           help="The settings file; else RECONCILER_CONFIG, else reconciler.yaml, searched upwards."),
+    "target": click.option("--target", metavar="NAME",
+                           help="The target; else RECONCILER_TARGET, else the settings' default_target."),
+    "select": click.option("--select", metavar="GLOB", multiple=True,
+                           help="Only resources whose kind/id matches; * crosses /.  [repeatable]"),
+    "parallelism": click.option("--parallelism", metavar="N", type=click.IntRange(1, 1000),
+                                help="Calls at a time; else the target's own."),
+    "format": click.option("--format", type=click.Choice(FORMATS), default="text", show_default=True,
+                           help="What goes to standard output."),
+    "out": click.option("--out", metavar="FORMAT=FILE", multiple=True, callback=_out,
+                        help="Write the result to a file as well.  [repeatable]"),
+    "color": click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
+                          help="Colours; auto means on a terminal, unless NO_COLOR is set."),
+    "quiet": click.option("--quiet", "-q", is_flag=True, help="Only the result: no progress, and text as its summary."),
+    "verbose": click.option("--verbose", "-v", is_flag=True, help="Log each request on standard error."),
+    "all": click.option("--all", "show_all", is_flag=True, help="List resources that stay as they are, too."),
+    "detailed_exitcode": click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 if anything differs."),
+    "only": click.option("--only", metavar="CAUSE|OP,...", callback=_only,
+                         help="Only fields of these causes and ops, such as drift or add,replace."),
+    "max_changed": click.option("--max-changed", metavar="P", callback=_percent,
+                                help="Refuse to replace or remove on more than P % of the resources."),
+    "max_removed": click.option("--max-removed", metavar="P", callback=_percent,
+                                help="Refuse to remove more than P % of the pairs."),
+    "yes": click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal."),
+}  # fmt: skip
+
+WHERE = ("directory", "config", "target")
+OUTPUT = ("format", "out", "color", "quiet")
+READING = ("select", "parallelism", "verbose")
+GUARDS = ("max_changed", "max_removed")
+
+
+def options(*names: str) -> Callable[[Command], Command]:
+    """Return a decorator that gives a command these options, listed in this order in its help."""
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(names):
+            command = _OPTIONS[name](command)
+        return command
+
+    return decorate

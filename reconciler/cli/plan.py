@@ -1,0 +1,44 @@
+"""`reconciler plan`: read, compare, show. Nothing but GET is ever sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import OUTPUT, READING, WHERE, Options, options
+from reconciler.cli.report import Report, reported
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+@click.command()
+@options("paths", *WHERE, *READING, "only", "all", "detailed_exitcode", *OUTPUT)
+def plan(**given: Any) -> int:
+    r"""Read the current metadata, show what differs from the manifests, and why.
+
+    Nothing is written. A plan that was saved as JSON can be shown by `show` and carried out by `apply`.
+
+    \b
+    Signs: + add a key   ~ replace a value   - remove a key
+
+    \b
+    Example:
+      reconciler plan
+      reconciler plan --select 'thread/*' --out json=plan.json
+    """
+    chosen = Options(**given)
+    return reported("plan", chosen, lambda report: _plan(report, chosen))
+
+
+def _plan(report: Report, chosen: Options) -> None:
+    from reconciler.cli.planning import judge_run, observe_and_plan
+    from reconciler.cli.session import open_session
+    from reconciler.errors import ExitCode
+
+    session = open_session(chosen, report)
+    made = observe_and_plan(session, report)
+    judge_run(session, report, made)
+    if chosen.detailed_exitcode and made.plan.differs:
+        report.note(ExitCode.DIFFERENCES)

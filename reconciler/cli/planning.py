@@ -1,0 +1,67 @@
+"""What `plan` and `apply` have in common: observing the selected resources, and what that means for the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reconciler.compare import Action
+from reconciler.document import plan_parts
+from reconciler.engine import Observation, observe
+from reconciler.errors import ExitCode, Problem
+from reconciler.plan import Plan, make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from reconciler.cli.report import Report
+    from reconciler.cli.session import Session
+    from reconciler.compare import Change
+
+RUN_WIDE = frozenset({"unauthorized", "forbidden", "unserved", "not_attempted"})
+"""Faults that are told once for the run; naming each resource that they hit would bury the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A plan, and the observation that it was made from."""
+
+    plan: Plan
+    observation: Observation
+
+
+def observe_and_plan(session: Session, report: Report) -> Made:
+    """Read every selected resource and make the plan; its parts go into the report's document."""
+    options = session.options
+    refs = [desired.ref for desired in session.selected]
+
+    async def look() -> Observation:
+        async with session.gateway(read_only=True) as reader:
+            with session.progress(len(refs), "Reading") as emit:
+                return await observe(reader, refs, parallelism=session.parallelism, brake=session.brake, emit=emit)
+
+    observation = session.run(look)
+    plan = make_plan(session.selected, observation.readings, session.rules_of, only=options.only)
+    report.parts |= plan_parts(plan, observation.reads, keeps=options.show_all)
+    return Made(plan, observation)
+
+
+def judge_run(session: Session, report: Report, made: Made) -> None:
+    """Add to the report what went wrong while reading: refusals, failures, missing ids, an interruption."""
+    for refusal in made.observation.refusals:
+        report.fail(refusal)
+    failed = _problems(made.plan.changes, Action.FAILED)
+    if failed:
+        report.note(ExitCode.ERROR, *failed)
+    missing = _problems(made.plan.changes, Action.MISSING)
+    if missing and session.target.missing == "error":
+        report.note(ExitCode.ERROR, *missing)
+    session.note_interruption(report)
+
+
+def _problems(changes: Iterable[Change], action: Action) -> list[Problem]:
+    return [
+        Problem(change.fault.code, f"{change.ref}: {change.fault}", change.desired.location)
+        for change in changes
+        if change.action is action and change.fault is not None and change.fault.code not in RUN_WIDE
+    ]

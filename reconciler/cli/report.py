@@ -1,0 +1,80 @@
+"""What a command will say at its end: the parts of its document, its errors, its exit code.
+
+A document is written before the process ends, whatever happened; so every command does its work inside
+`reported`, which turns errors of our family into entries of the document and an exit code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from reconciler.cli.output import deliver, say, write_files
+from reconciler.document import Document, DocumentKind, finding
+from reconciler.errors import ExitCode, Problem, ReconcilerError, worst
+from reconciler.render import terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reconciler.cli.options import Options
+
+
+@dataclass(slots=True)
+class Report:
+    """Grows while a command works; `told` errors, and the plan if there were any, were shown already as text."""
+
+    kind: DocumentKind
+    parts: dict[str, Any] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    codes: list[ExitCode] = field(default_factory=list)
+    told: int | None = None
+
+    def note(self, code: ExitCode, *problems: Problem) -> None:
+        """Add entries to `errors`, and a code that the run may end with."""
+        self.codes.append(code)
+        self.problems += problems
+
+    def fail(self, error: ReconcilerError) -> None:
+        """Add an error of our family."""
+        self.note(error.exit_code, *error.problems())
+
+    def document(self) -> Document:
+        """Return the document as it stands."""
+        return Document(kind=self.kind, errors=tuple(map(finding, self.problems)), **self.parts)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Return the code that counts."""
+        return worst(self.codes)
+
+
+def reported(kind: DocumentKind, options: Options, work: Callable[[Report], None]) -> int:
+    """Do the work of a command, deliver its document, and return its exit code."""
+    report = Report(kind)
+    failed = False
+    try:
+        work(report)
+    except ReconcilerError as error:
+        report.fail(error)
+        failed = True
+    _deliver(report, options, failed=failed)
+    return report.exit_code
+
+
+def _deliver(report: Report, options: Options, *, failed: bool) -> None:
+    document = report.document()
+    if options.format != "text":
+        deliver(document, options)
+    elif report.told is not None:
+        say(terminal.application(document, report.told), options)
+    elif failed and report.kind != "validate":
+        # What kept a command from having a result is no result: it goes to standard error.
+        say(terminal.errors(document), options, err=True)
+    else:
+        deliver(document, options)
+    try:
+        write_files(document, options)
+    except ReconcilerError as error:
+        report.fail(error)
+        say(f"error: {error}\n", options, err=True)

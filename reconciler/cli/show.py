@@ -1,0 +1,52 @@
+"""`reconciler show`: a saved plan in any format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import OUTPUT, Options, options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from reconciler.document import Document
+
+
+@click.command()
+@click.argument("planfile")
+@options("directory", *OUTPUT)
+def show(planfile: str, **given: Any) -> int:
+    r"""Show a saved plan, or the document of an apply, in any format.
+
+    \b
+    Example:
+      reconciler plan --out json=plan.json
+      reconciler show plan.json
+    """
+    from reconciler.cli.output import deliver, write_files
+    from reconciler.errors import ExitCode
+
+    chosen = Options(**given, paths=(planfile,))
+    document = read_plan(chosen.at(planfile), chosen)
+    deliver(document, chosen)
+    write_files(document, chosen)
+    return ExitCode.DONE
+
+
+def read_plan(file: Path, chosen: Options) -> Document:
+    """Return the document in a file; raises `WrongUsage` or `InvalidInput` with the file's name as it was given."""
+    from reconciler import planfile
+    from reconciler.errors import InvalidInput, Location, Problem, WrongUsage
+
+    name = chosen.paths[0]
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        problem = Problem("not_json", "this is no plan file: it is not UTF-8", Location(name, 1, 1))
+        raise InvalidInput(problem) from error
+    except OSError as error:
+        raise WrongUsage(f"cannot read {name}: {error.strerror}") from error
+    return planfile.loads(text, name)

@@ -1,0 +1,535 @@
+"""The API as a pure function: a store, a request and the rules in, a response out.
+
+Every row of `reconciler.kinds.KINDS` is served below `/v1`; the routes are built from the rows' paths, and no
+function here asks which kind it has before it. Limits and error bodies are those of API.md ("Limits and their
+error texts"). Chance, clock and sockets stay outside: the rules bring the time and the tokens for new ids.
+
+Where the facts are silent, this stand-in decides so:
+
+- A field that is null clears the map under `replace` and changes nothing under the merging dialects, for which
+  null is a map with nothing to merge. A row that is not `nullable` refuses it.
+- A call with more than 16 entries is refused under every dialect, removals counted; so is a map that would hold
+  more than 16 pairs afterwards.
+- A parent that was deleted takes its children with it; one that was never held is no obstacle, because a
+  manifest may declare a child without its parent.
+- A body that creates may carry any other property: the vendor's do, and nothing here depends on them.
+- Objects are listed in the order of their creation; a cursor may name an object deleted since.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from urllib.parse import parse_qsl, unquote
+
+from reconciler.dialects import AUTO, MERGE, Dialect, Removal
+from reconciler.kinds import KINDS, Kind
+from reconciler.model import EMPTY, ID_PATTERN, MAX_KEY, MAX_PAIRS, MAX_VALUE, Metadata, Ref
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+BASE_PATH = "/v1"
+"""Where the API begins below the server's root."""
+PAGE = 20
+"""Objects in one page of a list unless the caller says otherwise."""
+MAX_PAGE = 100
+"""The largest page (API.md: `limit<=100`)."""
+
+_TYPES: Mapping[type, str] = MappingProxyType(
+    {
+        str: "a string",
+        bool: "a boolean",
+        int: "an integer",
+        float: "a decimal number",
+        list: "an array",
+        dict: "an object",
+        type(None): "null",
+    }
+)
+_PAGE_NUMBER = re.compile(r"-?[0-9]{1,9}")
+_MASKED_LENGTH = 16
+"""A key shorter than this is masked altogether: seven of its characters would be too much of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call; `path` is percent-encoded as it was sent and begins with `/v1`, header names are lower-case."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @classmethod
+    def aimed(cls, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Request:
+        """Return the request for a target (path and query string) and headers in any case."""
+        path, _, query = target.partition("?")
+        names = {name.lower(): value for name, value in headers.items()}
+        return cls(method, path, dict(parse_qsl(query, keep_blank_values=True)), names, body)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer; where it is `lost`, the caller sees the connection break instead."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a store holds for one object: all else in an answer follows from its kind and id."""
+
+    created_at: int
+    pairs: Metadata = field(default_factory=lambda: EMPTY)
+
+
+class Store(Protocol):
+    """Where objects are kept. A deleted one is remembered: its id is never planted again."""
+
+    def exclusively(self) -> AbstractContextManager[None]:
+        """Keep every other writer out, so that a read and the write that follows from it are one step."""
+        ...
+
+    def get(self, ref: Ref) -> Held | None:
+        """Return the object, or `None` where it is not held (any more)."""
+        ...
+
+    def put(self, ref: Ref, held: Held) -> None:
+        """Hold the object, new or in place of what was held."""
+        ...
+
+    def plant(self, refs: Iterable[Ref], created_at: int) -> None:
+        """Hold an empty object for each ref that was never held."""
+        ...
+
+    def bury(self, ref: Ref) -> None:
+        """Delete the object and remember that it was held."""
+        ...
+
+    def position(self, ref: Ref) -> int | None:
+        """Return its place in the order of creation, deleted or not; `None` where it was never held."""
+        ...
+
+    def page(self, kind: str, parent: str, span: Span) -> Sequence[tuple[Ref, Held]]:
+        """Return the objects of a kind below a parent (`""`: it has none) within a span, in its order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Positions strictly between `low` and `high` (`None`: open), walked up or down, at most `count` of them."""
+
+    low: int | None
+    high: int | None
+    descending: bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How this stand-in behaves: its clock (seconds), its tokens, the dialect of each kind, the key it asks for.
+
+    A kind without a dialect, or with one that is not settled, is written as its row says, and merges where the
+    row does not know either. Without a `key` nobody is refused.
+    """
+
+    now: Callable[[], int]
+    token: Callable[[], str]
+    writes: Mapping[str, Dialect] = field(default_factory=dict)
+    key: str | None = field(default=None, repr=False)
+
+    def dialect(self, kind: Kind) -> Dialect:
+        """Return how an update of this kind is treated: never an unsettled dialect."""
+        told = self.writes.get(kind.name, AUTO)
+        return next((dialect for dialect in (told, kind.writes) if dialect.settled), MERGE)
+
+
+def handle(store: Store, request: Request, rules: Rules) -> Response:
+    """Answer one request and carry it out; whatever is wrong with it becomes an answer too."""
+    try:
+        _admit(request, rules)
+        return respond(rules, 200, _dispatch(store, request, rules))
+    except _Refused as refused:
+        return respond(rules, refused.status, refused.payload, refused.headers)
+
+
+def seed(store: Store, refs: Iterable[Ref], rules: Rules) -> None:
+    """Create an empty object for each ref that was never held; what was deleted stays missing."""
+    store.plant(refs, rules.now())
+
+
+def respond(rules: Rules, status: int, payload: object, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a JSON answer with a request id of its own."""
+    names = {"content-type": "application/json", "x-request-id": f"req_{rules.token()}", **(headers or {})}
+    return Response(status, names, json.dumps(payload).encode())
+
+
+def complaint(message: str, code: str | None, param: str | None = None, kind: str = "invalid_request_error") -> object:
+    """Return the envelope of an error."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+class _Refused(Exception):
+    """The request is answered with an error; raised and caught within this module."""
+
+    def __init__(self, status: int, payload: object, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status)
+        self.status = status
+        self.payload = payload
+        self.headers = headers
+
+
+def _refuse(message: str, code: str | None, param: str | None = None) -> NoReturn:
+    raise _Refused(400, complaint(message, code, param))
+
+
+# Who may call, and which object is meant.
+
+
+def _admit(request: Request, rules: Rules) -> None:
+    """Refuse a caller that does not send the key, without ever repeating what it sent."""
+    if rules.key is None:
+        return
+    scheme, _, sent = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or sent.strip() != rules.key:
+        message = f"Incorrect API key provided: {_masked(sent.strip())}."
+        raise _Refused(401, complaint(message, "invalid_api_key"))
+
+
+def _masked(sent: str) -> str:
+    """Return as much of a key as the vendor shows: how it begins and its last four characters."""
+    return f"{sent[:3]}***{sent[-4:]}" if len(sent) >= _MASKED_LENGTH else "***"
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """The path of a kind's objects, or of its collection; a part in braces stands for any segment."""
+
+    kind: Kind
+    parts: tuple[str, ...]
+    one: bool
+
+    @property
+    def placeholders(self) -> int:
+        return sum(part.startswith("{") for part in self.parts)
+
+    def match(self, segments: Sequence[str]) -> Mapping[str, str] | None:
+        """Return what stands in the places of the braces, or `None` where the path is another one."""
+        found = {}
+        for part, segment in zip(self.parts, segments, strict=True):
+            if part.startswith("{"):
+                found[part.strip("{}")] = segment
+            elif part != segment:
+                return None
+        return found
+
+
+def _built_routes() -> Mapping[int, tuple[_Route, ...]]:
+    """Return the routes by number of segments; literal ones first, or `/agents/sessions` would be an agent."""
+    routes = [
+        _Route(kind, tuple(path.strip("/").split("/")), one)
+        for kind in KINDS.values()
+        for path, one in ((kind.path, True), (kind.collection, False))
+    ]
+    routes.sort(key=lambda route: route.placeholders)
+    lengths = {len(route.parts) for route in routes}
+    return {length: tuple(route for route in routes if len(route.parts) == length) for length in lengths}
+
+
+def _built_parents() -> Mapping[str, Kind]:
+    """Return the row that each nested kind lives below, by the nested kind's name."""
+    by_path = {kind.path: kind for kind in KINDS.values()}
+    nested = (kind for kind in KINDS.values() if kind.nested)
+    return {kind.name: by_path[kind.path.partition("{parent}")[0] + "{id}"] for kind in nested}
+
+
+_ROUTES = _built_routes()
+_PARENTS = _built_parents()
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A request that reached a route, with all that is needed to answer it."""
+
+    store: Store
+    request: Request
+    rules: Rules
+    kind: Kind
+    ids: Mapping[str, str]
+
+    @property
+    def parent(self) -> str:
+        return self.ids.get("parent", "")
+
+    @property
+    def ref(self) -> Ref:
+        return self.ref_of(self.ids["id"])
+
+    @property
+    def dialect(self) -> Dialect:
+        return self.rules.dialect(self.kind)
+
+    def ref_of(self, own: str) -> Ref:
+        return Ref(self.kind.name, f"{self.parent}/{own}" if self.kind.nested else own)
+
+
+def _dispatch(store: Store, request: Request, rules: Rules) -> object:
+    route, ids = _routed(request.path)
+    act = _ACTIONS.get((route.one, request.method))
+    if act is None:
+        allowed = ", ".join(method for one, method in _ACTIONS if one == route.one)
+        message = f"Method {request.method} is not allowed here; allowed: {allowed}."
+        raise _Refused(405, complaint(message, "method_not_allowed"), {"allow": allowed})
+    call = _Call(store, request, rules, route.kind, ids)
+    if route.kind.nested:
+        _require_parent(call)
+    return act(call)
+
+
+def _routed(path: str) -> tuple[_Route, Mapping[str, str]]:
+    """Return the route of a path and the ids in it; a path that is not served looks like any web framework's 404."""
+    root, base, below = path.partition(f"{BASE_PATH}/")
+    segments = [unquote(segment) for segment in below.split("/")]
+    if base and not root and "" not in segments:
+        for route in _ROUTES.get(len(segments), ()):
+            ids = route.match(segments)
+            if ids is not None:
+                return route, ids
+    raise _Refused(404, {"detail": "Not Found"})
+
+
+def _require_parent(call: _Call) -> None:
+    parent, ref = _PARENTS[call.kind.name], Ref(_PARENTS[call.kind.name].name, call.parent)
+    gone = call.store.position(ref) is not None and call.store.get(ref) is None
+    if gone or not ID_PATTERN.fullmatch(call.parent):
+        _miss(parent, call.parent)
+
+
+def _miss(kind: Kind, own: str) -> NoReturn:
+    raise _Refused(404, complaint(kind.not_found.format(noun=kind.noun, id=own), None))
+
+
+def _found(call: _Call) -> Held:
+    """Return the object that the call is about; an id with an unsafe character cannot be held."""
+    own = call.ids["id"]
+    held = call.store.get(call.ref) if ID_PATTERN.fullmatch(own) else None
+    return held or _miss(call.kind, own)
+
+
+def _shown(kind: Kind, ref: Ref, held: Held) -> dict[str, object]:
+    """Return an object as an answer carries it."""
+    parent, _, own = ref.id.rpartition("/")
+    above = {f"{_PARENTS[kind.name].name}_id": parent} if kind.nested else {}
+    return {"id": own, "object": _object(kind), "created_at": held.created_at, **above, kind.field: dict(held.pairs)}
+
+
+def _object(kind: Kind) -> str:
+    return kind.object or kind.name
+
+
+# What can be done with an object, and with a collection.
+
+
+def _read(call: _Call) -> object:
+    return _shown(call.kind, call.ref, _found(call))
+
+
+def _update(call: _Call) -> object:
+    with call.store.exclusively():
+        held = _found(call)
+        body = _body(call)
+        for name in body:
+            if name != call.kind.field:
+                _refuse(f"Unknown parameter: '{name}'.", "unknown_parameter", name)
+        if call.kind.required and call.kind.field not in body:
+            message = f"Missing required parameter: '{call.kind.field}'."
+            _refuse(message, "missing_required_parameter", call.kind.field)
+        held = Held(held.created_at, _written(call, held.pairs, body))
+        call.store.put(call.ref, held)
+    return _shown(call.kind, call.ref, held)
+
+
+def _remove(call: _Call) -> object:
+    with call.store.exclusively():
+        _found(call)
+        call.store.bury(call.ref)
+    return {"id": call.ids["id"], "object": f"{_object(call.kind)}.deleted", "deleted": True}
+
+
+def _create(call: _Call) -> object:
+    """Create an object with a new id; its map is what an update of an empty one would leave."""
+    body = _body(call) if call.request.body else {}
+    ref = call.ref_of(f"{call.kind.prefix}{call.rules.token()}")
+    held = Held(call.rules.now(), _written(call, EMPTY, body))
+    call.store.put(ref, held)
+    return _shown(call.kind, ref, held)
+
+
+def _list(call: _Call) -> object:
+    limit, backwards = _limit(call), "before" in call.request.query and "after" not in call.request.query
+    found = call.store.page(call.kind.name, call.parent, _span(call, limit + 1, backwards=backwards))
+    shown = [_shown(call.kind, ref, held) for ref, held in found[:limit]]
+    if backwards:
+        shown.reverse()
+    return {
+        "object": "list",
+        "data": shown,
+        "first_id": shown[0]["id"] if shown else None,
+        "last_id": shown[-1]["id"] if shown else None,
+        "has_more": len(found) > limit,
+    }
+
+
+_ACTIONS: Mapping[tuple[bool, str], Callable[[_Call], object]] = MappingProxyType(
+    {
+        (True, "GET"): _read,
+        (True, "POST"): _update,
+        (True, "DELETE"): _remove,
+        (False, "GET"): _list,
+        (False, "POST"): _create,
+    }
+)
+"""What to do, by whether the path names one object, and by method."""
+
+
+# Pages.
+
+
+def _limit(call: _Call) -> int:
+    told = call.request.query.get("limit", str(PAGE))
+    if not _PAGE_NUMBER.fullmatch(told):
+        _refuse("Invalid type for 'limit': expected an integer, but got a string instead.", "invalid_type", "limit")
+    number = int(told)
+    if number > MAX_PAGE:
+        message = (
+            f"Invalid 'limit': integer above maximum value. Expected a value <= {MAX_PAGE}, but got {number} instead."
+        )
+        _refuse(message, "integer_above_max_value", "limit")
+    if number < 1:
+        message = f"Invalid 'limit': integer below minimum value. Expected a value >= 1, but got {number} instead."
+        _refuse(message, "integer_below_min_value", "limit")
+    return number
+
+
+def _span(call: _Call, count: int, *, backwards: bool) -> Span:
+    """Return the stretch of positions to read; `backwards` walks from `before` towards the start of the list."""
+    order = call.request.query.get("order", "desc")
+    if order not in {"asc", "desc"}:
+        _refuse(f"Invalid value: '{order}'. Supported values are: 'asc' and 'desc'.", "invalid_value", "order")
+    after, before = _cursor(call, "after"), _cursor(call, "before")
+    descending = order == "desc"
+    low, high = (before, after) if descending else (after, before)
+    return Span(low, high, descending is not backwards, count)
+
+
+def _cursor(call: _Call, name: str) -> int | None:
+    if name not in call.request.query:
+        return None
+    own = call.request.query[name]
+    position = call.store.position(call.ref_of(own))
+    if position is None:
+        _refuse(f"Invalid '{name}': no {call.kind.noun} with id '{own}'.", "invalid_value", name)
+    return position
+
+
+# Bodies, and what they do to a map.
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise ValueError
+
+
+def _finite(text: str) -> float:
+    """Return the number; one that overflows has no JSON text to be answered with."""
+    number = float(text)
+    return number if math.isfinite(number) else _no_constant(text)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+
+
+def _body(call: _Call) -> dict[str, Any]:
+    """Return the body, a JSON object in UTF-8."""
+    try:
+        body = _DECODER.decode(call.request.body.decode())
+    except (ValueError, RecursionError):
+        _refuse("The body of the request could not be parsed as JSON.", None)
+    if not isinstance(body, dict):
+        _refuse(f"Invalid type for the body: expected an object, but got {_type(body)} instead.", "invalid_type")
+    return body
+
+
+def _written(call: _Call, held: Metadata, body: Mapping[str, Any]) -> Metadata:
+    """Return the map after a call with this body; refuse what breaks a limit before or after."""
+    kind, dialect = call.kind, call.dialect
+    if kind.field not in body:
+        return held
+    sent = body[kind.field]
+    if sent is None and kind.nullable:
+        return EMPTY if dialect.whole else held
+    if not isinstance(sent, dict):
+        _refuse_type(kind.field, "an object", sent)
+    _check_count(kind, len(sent))
+    for key, value in sent.items():
+        _check_pair(kind, dialect, key, value)
+    pairs = _merged(held, sent, dialect)
+    _check_count(kind, len(pairs))
+    return pairs
+
+
+def _merged(held: Metadata, sent: Mapping[str, Any], dialect: Dialect) -> Metadata:
+    """Return the map after `sent`, already checked, was taken over in this dialect."""
+    pairs = {} if dialect.whole else dict(held)
+    for key, value in sent.items():
+        if value is None or (value == "" and not dialect.stores_empty):
+            pairs.pop(key, None)
+        else:
+            pairs[key] = value
+    return pairs
+
+
+def _check_pair(kind: Kind, dialect: Dialect, key: str, value: object) -> None:
+    if len(key) > MAX_KEY:
+        message = (
+            f"Invalid property name in '{kind.field}': '{key}' is too long. "
+            f"Expected a string with maximum length {MAX_KEY}, but got a string with length {len(key)} instead."
+        )
+        _refuse(message, "property_name_above_max_length", kind.field)
+    path = f"{kind.field}.{key}"
+    if value is None and dialect.removal is Removal.NULL:
+        return
+    if not isinstance(value, (str, bool, int, float) if kind.scalars else str):
+        _refuse_type(path, "a string, number or boolean" if kind.scalars else "a string", value)
+    if isinstance(value, str) and len(value) > MAX_VALUE:
+        message = (
+            f"Invalid '{path}': string too long. Expected a string with maximum length {MAX_VALUE}, "
+            f"but got a string with length {len(value)} instead."
+        )
+        _refuse(message, "string_above_max_length", path)
+
+
+def _check_count(kind: Kind, count: int) -> None:
+    if count > MAX_PAIRS:
+        message = (
+            f"Invalid '{kind.field}': too many properties. Expected an object with at most {MAX_PAIRS} properties, "
+            f"but got an object with {count} properties instead."
+        )
+        _refuse(message, "object_above_max_properties", kind.field)
+
+
+def _refuse_type(path: str, expected: str, got: object) -> NoReturn:
+    _refuse(f"Invalid type for '{path}': expected {expected}, but got {_type(got)} instead.", "invalid_type", path)
+
+
+def _type(value: object) -> str:
+    return _TYPES[type(value)]

@@ -1,0 +1,252 @@
+"""Where the emulator keeps its objects: in memory, or in a SQLite file that outlives the process.
+
+The file is in WAL mode: readers do not wait for a writer, several processes may have it open, and one that is
+killed leaves no half-written object. Both stores may be used from several threads.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from bisect import bisect_left, bisect_right
+from contextlib import closing, contextmanager
+from threading import RLock
+from typing import TYPE_CHECKING, TypeVar
+
+from reconciler.emulator.service import Held
+from reconciler.errors import ReconcilerError
+from reconciler.model import Ref
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from reconciler.emulator.service import Span
+
+T = TypeVar("T")
+
+FOLDER = ".reconciler"
+"""The folder of files that are ours alone; it ignores itself, so that it is never committed."""
+APPLICATION = 0x7265636F
+"""What SQLite's `application_id` says in a file of ours ("reco"), so that no other database is touched."""
+PATIENCE = 10.0
+"""Seconds that a write waits for another process before it gives up."""
+_PAUSE = 0.005
+_PRIMARY = 0xFF
+"""The part of an SQLite error code that names the error; the rest says which variety of it."""
+_LARGEST = 2**63 - 1
+
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS objects (
+    position INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    parent TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    pairs TEXT,
+    UNIQUE (kind, id)
+);
+CREATE INDEX IF NOT EXISTS by_parent ON objects (kind, parent, position);
+PRAGMA application_id = {APPLICATION};
+COMMIT;
+"""
+_GET = "SELECT created_at, pairs FROM objects WHERE kind = ? AND id = ?"
+_PUT = """
+INSERT INTO objects (kind, id, parent, created_at, pairs) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (kind, id) DO UPDATE SET created_at = excluded.created_at, pairs = excluded.pairs
+"""
+_PLANT = "INSERT OR IGNORE INTO objects (kind, id, parent, created_at, pairs) VALUES (?, ?, ?, ?, '{}')"
+_BURY = "UPDATE objects SET pairs = NULL WHERE kind = ? AND id = ?"
+_POSITION = "SELECT position FROM objects WHERE kind = ? AND id = ?"
+_UPWARDS = """
+SELECT id, created_at, pairs FROM objects
+WHERE kind = ? AND parent = ? AND position > ? AND position < ? AND pairs IS NOT NULL ORDER BY position LIMIT ?
+"""
+_DOWNWARDS = _UPWARDS.replace("ORDER BY position", "ORDER BY position DESC")
+
+
+def _parent(ref: Ref) -> str:
+    return ref.id.rpartition("/")[0]
+
+
+class MemoryStore:
+    """Objects in memory, gone with the process."""
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._objects: dict[Ref, Held | None] = {}
+        self._positions: dict[Ref, int] = {}
+        self._siblings: dict[tuple[str, str], list[Ref]] = {}
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Keep every other thread out."""
+        with self._lock:
+            yield
+
+    def get(self, ref: Ref) -> Held | None:
+        """Return the object, or `None` where it is not held (any more)."""
+        return self._objects.get(ref)
+
+    def put(self, ref: Ref, held: Held) -> None:
+        """Hold the object, new or in place of what was held."""
+        with self._lock:
+            if ref not in self._positions:
+                self._positions[ref] = len(self._positions)
+                self._siblings.setdefault((ref.kind, _parent(ref)), []).append(ref)
+            self._objects[ref] = held
+
+    def plant(self, refs: Iterable[Ref], created_at: int) -> None:
+        """Hold an empty object for each ref that was never held."""
+        with self._lock:
+            for ref in refs:
+                if ref not in self._positions:
+                    self.put(ref, Held(created_at))
+
+    def bury(self, ref: Ref) -> None:
+        """Delete the object and remember that it was held."""
+        with self._lock:
+            self._objects[ref] = None
+
+    def position(self, ref: Ref) -> int | None:
+        """Return its place in the order of creation, deleted or not; `None` where it was never held."""
+        return self._positions.get(ref)
+
+    def page(self, kind: str, parent: str, span: Span) -> Sequence[tuple[Ref, Held]]:
+        """Return the objects of a kind below a parent within a span, in its order."""
+        with self._lock:
+            refs = self._siblings.get((kind, parent), [])
+            low = 0 if span.low is None else bisect_right(refs, span.low, key=self._positions.__getitem__)
+            high = len(refs) if span.high is None else bisect_left(refs, span.high, key=self._positions.__getitem__)
+            within = reversed(refs[low:high]) if span.descending else refs[low:high]
+            found = ((ref, held) for ref in within if (held := self._objects[ref]) is not None)
+            return [pair for pair, _ in zip(found, range(span.count), strict=False)]
+
+
+class SqliteStore:
+    """Objects in a SQLite file. What the file cannot give is a `ReconcilerError` that names it."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+        self._lock = RLock()
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Keep every other thread and process out, in one transaction."""
+        with self._lock:
+            self._do(lambda: self._connection.execute("BEGIN IMMEDIATE"))
+            try:
+                yield
+                self._do(self._connection.commit)
+            except BaseException:
+                self._connection.rollback()
+                raise
+
+    def get(self, ref: Ref) -> Held | None:
+        """Return the object, or `None` where it is not held (any more)."""
+        row = self._row(_GET, ref)
+        return None if row is None or row[1] is None else self._held(row[0], row[1])
+
+    def put(self, ref: Ref, held: Held) -> None:
+        """Hold the object, new or in place of what was held."""
+        values = (ref.kind, ref.id, _parent(ref), held.created_at, json.dumps(dict(held.pairs)))
+        self._do(lambda: self._connection.execute(_PUT, values))
+
+    def plant(self, refs: Iterable[Ref], created_at: int) -> None:
+        """Hold an empty object for each ref that was never held; many at once, in one transaction."""
+        rows = ((ref.kind, ref.id, _parent(ref), created_at) for ref in refs)
+        with self.exclusively():
+            self._do(lambda: self._connection.executemany(_PLANT, rows))
+
+    def bury(self, ref: Ref) -> None:
+        """Delete the object and remember that it was held."""
+        self._do(lambda: self._connection.execute(_BURY, (ref.kind, ref.id)))
+
+    def position(self, ref: Ref) -> int | None:
+        """Return its place in the order of creation, deleted or not; `None` where it was never held."""
+        row = self._row(_POSITION, ref)
+        return None if row is None else int(row[0])
+
+    def page(self, kind: str, parent: str, span: Span) -> Sequence[tuple[Ref, Held]]:
+        """Return the objects of a kind below a parent within a span, in its order."""
+        low = -1 if span.low is None else span.low
+        high = _LARGEST if span.high is None else span.high
+        statement = _DOWNWARDS if span.descending else _UPWARDS
+        rows = self._do(lambda: self._connection.execute(statement, (kind, parent, low, high, span.count)).fetchall())
+        return [(Ref(kind, row[0]), self._held(row[1], row[2])) for row in rows]
+
+    def _row(self, statement: str, ref: Ref) -> sqlite3.Row | None:
+        row: sqlite3.Row | None = self._do(lambda: self._connection.execute(statement, (ref.kind, ref.id)).fetchone())
+        return row
+
+    def _held(self, created_at: int, pairs: str) -> Held:
+        return Held(created_at, self._do(lambda: json.loads(pairs)))
+
+    def _do(self, step: Callable[[], T]) -> T:
+        """Take one step with the database, alone among the threads, and translate what goes wrong."""
+        with self._lock:
+            try:
+                return step()
+            except (sqlite3.Error, ValueError) as error:
+                raise ReconcilerError(f"The database {self._path} cannot be used: {error}.") from error
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[SqliteStore]:
+    """Open the database, made where there is none; `ReconcilerError` where the file is something else.
+
+    A folder named `.reconciler` is given a `.gitignore` that covers everything in it.
+    """
+    try:
+        _prepare_folder(path.parent)
+        connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+    except (OSError, sqlite3.Error) as error:
+        raise ReconcilerError(f"The database {path} cannot be opened: {error}.") from error
+    with closing(connection):
+        _prepare(connection, path)
+        yield SqliteStore(connection, path)
+
+
+def _prepare_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    ignore = folder / ".gitignore"
+    if folder.name == FOLDER and not ignore.exists():
+        ignore.write_text("*\n", encoding="utf-8")
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the table in a new file; a file that another program made is not changed."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return _make(connection, path)
+        except sqlite3.Error as error:
+            connection.rollback()
+            # SQLite does not wait on its own when two processes turn the log of a new file on at the same moment.
+            busy = getattr(error, "sqlite_errorcode", 0) & _PRIMARY == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise ReconcilerError(f"The file {path} cannot be used as a database: {error}.") from error
+            time.sleep(_PAUSE)
+
+
+def _make(connection: sqlite3.Connection, path: Path) -> None:
+    application, tables = _owner(connection)
+    if application != APPLICATION and (application, tables) != (0, 0):
+        raise ReconcilerError(f"The file {path} is a database of another program; name another file.")
+    connection.execute("PRAGMA journal_mode = WAL")
+    # With the log, every commit outlives the process without waiting for the disk.
+    connection.execute("PRAGMA synchronous = NORMAL")
+    if application != APPLICATION:
+        connection.executescript(_SCHEMA)
+
+
+def _owner(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Return whose file this is and the number of things in it, both of the same moment."""
+    connection.execute("BEGIN")
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    connection.execute("COMMIT")
+    return application, tables

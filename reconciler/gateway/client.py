@@ -1,0 +1,286 @@
+"""Reading and modifying one resource of any kind; the border where foreign exceptions become ours.
+
+Every request carries what the provider's and the kind's rows say, and nothing else: no cookies, no redirects
+followed, no proxies or credentials taken from the environment.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http.cookiejar import CookieJar
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import httpx
+
+from reconciler import __version__
+from reconciler.errors import ApiError, Fault, InvalidInput, Problem, ReconcilerError
+from reconciler.gateway.answers import Answer, presentable
+from reconciler.gateway.pacing import Pace
+from reconciler.gateway.providers import Scheme
+from reconciler.gateway.transport import AnswerTooLarge, Surroundings, stack
+from reconciler.gateway.verdicts import Judge
+from reconciler.gateway.wire import wire_transport
+from reconciler.kinds import KINDS
+from reconciler.model import Unread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from pydantic import SecretStr
+
+    from reconciler.gateway.providers import Provider
+    from reconciler.kinds import Kind
+    from reconciler.model import Json, Observed, Reading, Ref
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds for a TCP connection and its TLS handshake: a server that needs longer is not there."""
+READ_TIMEOUT = 60.0
+"""Seconds without a byte. One GET took 2.8 s on a healthy server (API.md), and busy ones queue."""
+WRITE_TIMEOUT = 60.0
+"""Seconds for a body to be taken; for symmetry, as bodies are small."""
+TIMEOUT = httpx.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT, write=WRITE_TIMEOUT, pool=None)
+"""No limit on waiting for a free connection: that wait is our own parallelism, not the server's fault."""
+
+USER_AGENT = f"reconciler/{__version__}"
+
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
+_ENTRA_TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
+
+TRANSLATIONS: Mapping[type[Exception], tuple[str, str]] = {
+    httpx.TimeoutException: ("timeout", "The API did not answer in time"),
+    httpx.ConnectTimeout: ("timeout", "The server could not be reached in time"),
+    httpx.ReadTimeout: ("timeout", "The API did not answer in time"),
+    httpx.WriteTimeout: ("timeout", "The API did not take the request in time"),
+    httpx.PoolTimeout: ("timeout", "No connection became free in time"),
+    httpx.ConnectError: ("network", "No connection to the server"),
+    httpx.ReadError: ("network", "The connection broke before the answer was complete"),
+    httpx.WriteError: ("network", "The connection broke while the request was sent"),
+    httpx.CloseError: ("network", "The connection could not be closed"),
+    httpx.NetworkError: ("network", "The connection failed"),
+    httpx.ProxyError: ("network", "The proxy failed"),
+    httpx.RemoteProtocolError: ("network", "The server broke off or broke the rules of HTTP"),
+    httpx.LocalProtocolError: ("network", "The request breaks the rules of HTTP"),
+    httpx.ProtocolError: ("network", "The rules of HTTP were broken"),
+    httpx.UnsupportedProtocol: ("network", "The URL is not one of http or https"),
+    httpx.TransportError: ("network", "The request failed on its way"),
+    httpx.DecodingError: ("invalid_answer", "The answer's compression is broken"),
+    AnswerTooLarge: ("invalid_answer", "The answer is too large"),
+    httpx.TooManyRedirects: ("redirected", "The API redirects without end"),
+    httpx.RequestError: ("network", "The request failed"),
+    httpx.HTTPStatusError: ("rejected", "The API refused the request"),
+    httpx.HTTPError: ("network", "The request failed"),
+    httpx.InvalidURL: ("invalid_url", "The URL is invalid"),
+    httpx.CookieConflict: ("internal", "Internal error: cookies are in use"),
+    httpx.StreamConsumed: ("internal", "Internal error: a body was read twice"),
+    httpx.StreamClosed: ("internal", "Internal error: a body was read after its end"),
+    httpx.ResponseNotRead: ("internal", "Internal error: an answer was not read"),
+    httpx.RequestNotRead: ("internal", "Internal error: a request was not read"),
+    httpx.StreamError: ("internal", "Internal error in the use of a body"),
+}
+"""Every exception that httpx has, to a code and a sentence; a test compares the two."""
+
+FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict, httpx.StreamError)
+
+
+def fault_of(error: Exception, secret: str = "") -> Fault:
+    """Return the fault that stands for an exception of httpx, by the most precise row; `secret` never shows in it."""
+    code, sentence = next(TRANSLATIONS[ancestor] for ancestor in type(error).__mro__ if ancestor in TRANSLATIONS)
+    detail = str(error)
+    return Fault(code, presentable(f"{sentence} ({detail})." if detail else f"{sentence}.", secret))
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where to go and as whom. `InvalidInput` is raised for a URL or a credential that must not be used."""
+
+    provider: Provider
+    base_url: str
+    credential: SecretStr | None = None
+    organization: str | None = None
+    project: str | None = None
+
+    def __post_init__(self) -> None:
+        problem = self._url_problem() or self._header_problem()
+        if problem:
+            raise InvalidInput(problem)
+
+    @property
+    def embedded(self) -> bool:
+        """Tell whether an emulator in this process answers, and no server."""
+        return self.provider.embedded and self.base_url == self.provider.base_url
+
+    @property
+    def url(self) -> httpx.URL:
+        """Return the base URL in parts."""
+        return httpx.URL(self.base_url)
+
+    @property
+    def secret(self) -> str:
+        """Return the credential, `""` where there is none; spaces around it (a file's last newline) are not its own."""
+        return self.credential.get_secret_value().strip() if self.credential else ""
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that the provider's row asks for."""
+        named = {"OpenAI-Organization": self.organization, "OpenAI-Project": self.project}
+        tenancy = {name: value for name, value in named.items() if value and self.provider.tenancy}
+        return {**self._authentication(), **tenancy}
+
+    def _authentication(self) -> dict[str, str]:
+        secret, scheme = self.secret, self.provider.scheme
+        if not secret or scheme is Scheme.NONE:
+            return {}
+        if scheme is Scheme.API_KEY and not _ENTRA_TOKEN.fullmatch(secret):
+            return {"api-key": secret}
+        return {"Authorization": f"Bearer {secret}"}
+
+    def _url_problem(self) -> Problem | None:
+        try:
+            url = self.url
+        except httpx.InvalidURL as error:
+            return Problem("invalid_url", f"the base URL is invalid: {error}")
+        if url.scheme not in ("http", "https") or not url.host or url.fragment:
+            return Problem("invalid_url", "the base URL must look like https://host/path")
+        if url.userinfo:
+            return Problem("invalid_url", "the base URL must not carry a user or a password; use api_key_env")
+        if url.scheme == "http" and not self.embedded and not _is_loopback(url.host):
+            message = f"plain http would show everything that is sent to the network: use https for {url.host}"
+            return Problem("insecure_url", message)
+        return None
+
+    def _header_problem(self) -> Problem | None:
+        values = {"the credential": self.secret, "the organization": self.organization, "the project": self.project}
+        for name, value in values.items():
+            if value and not _HEADER_VALUE.fullmatch(value):
+                return Problem("invalid_credential", f"{name} holds characters that a header cannot carry")
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """What all requests of one kind share, made once."""
+
+    kind: Kind
+    reading: httpx.Headers
+    writing: httpx.Headers
+    judge: Judge
+
+
+class Gateway:
+    """Reads and modifies resources at one connection, through a client whose transport has the policies."""
+
+    def __init__(self, connection: Connection, client: httpx.AsyncClient) -> None:
+        url = connection.url
+        self._client = client
+        self._secret = connection.secret
+        self._prefix = str(url.copy_with(query=None)).rstrip("/")
+        query = httpx.QueryParams({**dict(connection.provider.query), **dict(url.params)})
+        self._suffix = f"?{query}" if query else ""
+        self._routes = {name: _route(kind, connection) for name, kind in KINDS.items()}
+
+    async def fetch(self, ref: Ref) -> Reading:
+        """Read one resource; raise `TargetRefused` for 401 and 403 only, everything else is a reading."""
+        route = self._routes[ref.kind]
+        try:
+            answer = await self._send("GET", self._url(route.kind, ref), route.reading)
+        except ApiError as error:
+            return Unread(error.fault)
+        return route.judge.reading(ref, answer)
+
+    async def modify(self, ref: Ref, entries: Mapping[str, Json]) -> Observed:
+        """Send `entries` as the resource's field, and return the metadata of the answer.
+
+        `None` stands for an answer without a usable map: only another read tells what the write did. An entry is
+        `None` where the dialect removes a key by it. Raise `TargetRefused` for 401, 403 and a path that is not
+        served, `ApiError` for everything else that failed after the retries.
+        """
+        route = self._routes[ref.kind]
+        # Escaped to ASCII: a lone surrogate among foreign values could not be encoded otherwise.
+        body = json.dumps({route.kind.field: dict(entries)}, allow_nan=False, separators=(",", ":")).encode("ascii")
+        answer = await self._send("POST", self._url(route.kind, ref), route.writing, body)
+        return route.judge.written(ref, answer)
+
+    def _url(self, kind: Kind, ref: Ref) -> str:
+        return f"{self._prefix}{resource_path(kind, ref)}{self._suffix}"
+
+    async def _send(self, method: str, url: str, headers: httpx.Headers, body: bytes | None = None) -> Answer:
+        try:
+            response = await self._client.send(httpx.Request(method, url, headers=headers, content=body))
+        except FOREIGN as error:
+            raise ApiError(fault_of(error, self._secret)) from error
+        found = response.headers
+        return Answer(response.status_code, response.content, found.get("x-request-id"), found.get("location"))
+
+
+def _route(kind: Kind, connection: Connection) -> _Route:
+    # The body is small and the same connection is used again: asking for compression would only cost time.
+    common = {"Host": connection.url.netloc.decode("ascii"), "Accept": "application/json", "User-Agent": USER_AGENT}
+    reading = {**common, "Accept-Encoding": "identity", **connection.headers(), **kind.headers}
+    writing = {**reading, "Content-Type": "application/json"}
+    judge = Judge(kind, connection.url.host, connection.secret)
+    return _Route(kind, httpx.Headers(reading), httpx.Headers(writing), judge)
+
+
+def resource_path(kind: Kind, ref: Ref) -> str:
+    """Return the path of one resource below the base URL; raise `InvalidInput` for an id that would leave it."""
+    segments = ref.id.split("/")
+    names = ("parent", "id") if kind.nested else ("id",)
+    # httpx resolves dot segments: /threads/.. would become the collection, or worse.
+    if len(segments) != len(names) or any(segment in ("", ".", "..") for segment in segments):
+        raise InvalidInput(Problem("invalid_id", f"{ref} is not the id of a {kind.noun}"))
+    return kind.path.format_map({name: quote(segment, safe="") for name, segment in zip(names, segments, strict=True)})
+
+
+class _NoCookies(CookieJar):
+    """A jar that stays empty: a cookie would tie requests together that have nothing to do with each other."""
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        """Keep nothing."""
+
+
+@asynccontextmanager
+async def open_gateway(
+    connection: Connection,
+    *,
+    reads_per_minute: float | None = None,
+    writes_per_minute: float | None = None,
+    parallelism: int = 16,
+    read_only: bool = False,
+    transport: httpx.AsyncBaseTransport | None = None,
+    log: Callable[[str], None] | None = None,
+    around: Surroundings | None = None,
+) -> AsyncIterator[Gateway]:
+    """Open the door: the stack of `transport.stack` around `transport`, or around sockets where none is given.
+
+    Rates are ceilings, `None` is no ceiling. `parallelism` is the number of connections. `log` takes one line a
+    request. The embedded emulator needs its `transport`; everything is closed at the end.
+    """
+    if transport is None and connection.embedded:
+        raise ReconcilerError("internal error: the embedded emulator was opened without a transport to it")
+    layers = stack(
+        transport or wire_transport(parallelism),
+        reads=Pace.per_minute(reads_per_minute),
+        writes=Pace.per_minute(writes_per_minute),
+        read_only=read_only,
+        log=_shielded(log, connection.secret) if log else None,
+        around=around or Surroundings(),
+    )
+    client = httpx.AsyncClient(transport=layers, timeout=TIMEOUT, cookies=_NoCookies(), trust_env=False)
+    async with client:
+        yield Gateway(connection, client)
+
+
+def _shielded(log: Callable[[str], None], secret: str) -> Callable[[str], None]:
+    """Return `log` with every line made presentable: a request id is the server's, and may hold anything."""
+    return lambda line: log(presentable(line, secret, 2000))

@@ -1,0 +1,240 @@
+"""The layers between the client and the wire; each has one job and any of them can be left out or replaced.
+
+`stack` puts them in order::
+
+    ReadOnlyTransport    refuses to write            outermost: what it refuses costs no slot and no wait
+    RetryingTransport    tries again
+    PacedTransport       keeps the pace              inside the retries: a retry takes a slot like any other request
+    LoggingTransport     one line a request          inside both: its milliseconds are those of the server
+    BodyTransport        reads the whole body        inside the retries: a body that breaks off is tried again
+    WireTransport or HandlerTransport                sockets, or a function in this process
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import httpx
+
+from reconciler.errors import ReconcilerError
+from reconciler.gateway.answers import complaint
+from reconciler.gateway.pacing import LONGEST_HINT, RETRIES, Pace, backoff, retry_wait, should_retry, wait_hint
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+
+    Handle: TypeAlias = Callable[[str, str, Mapping[str, str], bytes], tuple[int, Mapping[str, str], bytes]]
+    """A server as a function: method, request target (path and query as on the wire, percent-encoded), headers
+    (names in lower case) and body, to status, headers and body. `ConnectionResetError` stands for a lost connection,
+    `TimeoutError` for a server that does not answer."""
+
+MAX_ANSWER = 10 * 1024 * 1024
+"""Bytes of a body, decoded. An object with 16 pairs is some 10 kB; this keeps a stray download out of memory."""
+
+PASSING = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError)
+"""What may pass by itself; the other transport errors are mistakes in the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Time and chance: a steady clock and the time since 1970 in seconds, a way to sleep, a number in [0, 1)."""
+
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    chance: Callable[[], float] = random.random
+
+
+class AnswerTooLarge(httpx.RequestError):
+    """A body is larger than `MAX_ANSWER`; trying again would only fetch it again."""
+
+
+class _Layer(httpx.AsyncBaseTransport):
+    """A transport around another one."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+
+    async def aclose(self) -> None:
+        """Close what is inside."""
+        await self._inner.aclose()
+
+
+class ReadOnlyTransport(_Layer):
+    """Lets nothing pass but GET, so that a plan cannot write even through a mistake of ours."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Pass a GET on; raise `ReconcilerError` for everything else before it reaches the network."""
+        if request.method != "GET":
+            raise ReconcilerError(f"internal error: a {request.method} request in a run that only reads")
+        return await self._inner.handle_async_request(request)
+
+
+class RetryingTransport(_Layer):
+    """Tries again as the official client does; waits and limits are those of `pacing`.
+
+    Writes are repeated like reads: a POST of the planned map leads to the same map when it arrives twice.
+    Expects answers that are read (`BodyTransport`), for it looks into some of them.
+    """
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, around: Surroundings) -> None:
+        super().__init__(inner)
+        self._around = around
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the first answer worth having, or the last one; raise the last error."""
+        wait: float | None
+        for attempt in range(RETRIES):
+            try:
+                response = await self._inner.handle_async_request(request)
+            except PASSING:
+                wait = backoff(attempt, self._around.chance())
+            else:
+                wait = self._wait_after(response, attempt)
+                if wait is None:
+                    return response
+            await self._around.sleep(wait)
+        return await self._inner.handle_async_request(request)
+
+    def _wait_after(self, response: httpx.Response, attempt: int) -> float | None:
+        """Return the seconds to wait before asking again, `None` where the answer is to be kept."""
+        status = response.status_code
+        if status < 400:
+            return None
+        said = complaint(response.content) if status == 429 else None
+        codes = (said.code, said.type) if said else ()
+        if not should_retry(status, response.headers, *codes):
+            return None
+        return retry_wait(attempt, self._around.chance(), wait_hint(response.headers, self._around.wall()))
+
+
+class PacedTransport(_Layer):
+    """Keeps reads and writes each at a steady pace.
+
+    A 429 that says how long to wait holds back every request of its sort, not only the one that was told: the
+    others would run into the same wall and use up their retries on it.
+    """
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, reads: Pace, writes: Pace, around: Surroundings) -> None:
+        super().__init__(inner)
+        self._paces = {"reads": reads, "writes": writes}
+        self._around = around
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Wait for the next slot, then pass the request on."""
+        sort = "reads" if request.method == "GET" else "writes"
+        # No await between reading and storing the pace: two requests never get the same slot.
+        wait, self._paces[sort] = self._paces[sort].take(self._around.clock())
+        if wait > 0:
+            await self._around.sleep(wait)
+        response = await self._inner.handle_async_request(request)
+        if response.status_code == 429:
+            self._hold(sort, response)
+        return response
+
+    def _hold(self, sort: str, response: httpx.Response) -> None:
+        hint = wait_hint(response.headers, self._around.wall())
+        if hint is not None and hint <= LONGEST_HINT:
+            self._paces[sort] = self._paces[sort].held(self._around.clock() + hint)
+
+
+class LoggingTransport(_Layer):
+    """Tells one line a request: method, path, status or error, milliseconds, the API's request id.
+
+    Never headers, bodies or the query: that is where secrets and values are.
+    """
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, log: Callable[[str], None], around: Surroundings) -> None:
+        super().__init__(inner)
+        self._log = log
+        self._around = around
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Pass the request on and tell about it, whatever becomes of it."""
+        begun = self._around.clock()
+        try:
+            response = await self._inner.handle_async_request(request)
+        except BaseException as error:  # an interruption is told too
+            self._tell(request, type(error).__name__, begun)
+            raise
+        self._tell(request, str(response.status_code), begun, response.headers.get("x-request-id", ""))
+        return response
+
+    def _tell(self, request: httpx.Request, outcome: str, begun: float, request_id: str = "") -> None:
+        path = request.url.raw_path.partition(b"?")[0].decode("ascii")
+        spent = (self._around.clock() - begun) * 1000
+        self._log(f"{request.method} {path} {outcome} {spent:.0f} ms {request_id}".rstrip())
+
+
+class BodyTransport(_Layer):
+    """Reads the whole body, decoded and bounded, so that all of an answer's failures happen in one place."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, limit: int = MAX_ANSWER) -> None:
+        super().__init__(inner)
+        self._limit = limit
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Return an answer that is read and closed; raise `AnswerTooLarge` past the limit."""
+        response = await self._inner.handle_async_request(request)
+        encoded = "content-encoding" in response.headers
+        source: AsyncIterable[bytes] = response.aiter_bytes()
+        if not encoded and isinstance(response.stream, httpx.AsyncByteStream):
+            source = response.stream  # is the body already; going round the decoder is worth a tenth of a GET
+        try:
+            body = await self._collect(source)
+        finally:
+            await response.aclose()
+        headers = response.headers
+        if encoded:  # no longer: a second decoder would fail on it
+            headers = httpx.Headers([pair for pair in headers.raw if pair[0].lower() != b"content-encoding"])
+        return httpx.Response(response.status_code, headers=headers, content=body, request=request)
+
+    async def _collect(self, source: AsyncIterable[bytes]) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in source:
+            size += len(chunk)
+            if size > self._limit:
+                raise AnswerTooLarge(f"more than {self._limit} bytes")
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+
+class HandlerTransport(httpx.AsyncBaseTransport):
+    """Answers with a function of this process, without a socket."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Call the function; its `ConnectionResetError` and `TimeoutError` arrive as httpx's."""
+        body = await request.aread()
+        target = request.url.raw_path.decode("ascii")
+        try:
+            status, headers, content = self._handle(request.method, target, dict(request.headers), body)
+        except ConnectionResetError as error:
+            raise httpx.ReadError(str(error) or "the connection was reset", request=request) from error
+        except TimeoutError as error:
+            raise httpx.ReadTimeout(str(error) or "no answer in time", request=request) from error
+        return httpx.Response(status, headers=dict(headers), content=content, request=request)
+
+
+def stack(
+    wire: httpx.AsyncBaseTransport,
+    *,
+    reads: Pace,
+    writes: Pace,
+    read_only: bool,
+    log: Callable[[str], None] | None,
+    around: Surroundings,
+) -> httpx.AsyncBaseTransport:
+    """Return the layers around `wire`, in the order that the module's picture gives."""
+    layers: httpx.AsyncBaseTransport = BodyTransport(wire)
+    if log is not None:
+        layers = LoggingTransport(layers, log, around)
+    layers = RetryingTransport(PacedTransport(layers, reads, writes, around), around)
+    return ReadOnlyTransport(layers) if read_only else layers

@@ -1,0 +1,172 @@
+"""What an answer means for one resource: a reading, what a write left behind, or a fault.
+
+The hard question is a 404: does this server not serve the kind at all, or does it not know this one id? Taking the
+first for the second would report that every thread is gone (API.md, "Where that operation lives today").
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from reconciler.errors import ApiError, Fault, TargetRefused
+from reconciler.gateway.answers import Unusable, complaint, metadata_of, page, parse, parse_object, presentable
+from reconciler.model import Missing, Observed, Unread
+
+if TYPE_CHECKING:
+    from reconciler.gateway.answers import Answer
+    from reconciler.kinds import Kind
+    from reconciler.model import Json, Reading, Ref
+
+UNKNOWN = frozenset({404, 405, 410})
+"""Statuses of which only the body tells whether the path or the object is unknown; a 405 always means the path."""
+REFUSALS = frozenset({"unauthorized", "forbidden"})
+"""Faults that every further read would repeat."""
+FINAL_FOR_WRITES = REFUSALS | {"unserved"}
+"""The same for writes, which follow a read that worked: then the server does not take POST at all."""
+
+_CODES = {401: "unauthorized", 403: "forbidden", 408: "timeout", 429: "rate_limited"}
+_ROUTER_OBJECTS = ({"detail": "Not Found"},)
+"""What FastAPI says about a path that it has no route for, to the letter."""
+_ROUTER_TEXTS = frozenset({"404 page not found", "404: not found", "404 not found", "not found"})
+"""Plain texts of common routers (Go, aiohttp, nginx, Starlette)."""
+_INVALID_URL = re.compile(r"Invalid URL \(")
+"""How OpenAI's own router begins its message about a path that it does not serve."""
+_GONE = re.compile(r"not\W+found|no such|does(?:n.t| not) exist|unknown|no [\w ]+ found|deleted|expired", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Judges answers about resources of one kind at one host; `secret` never shows in what it says."""
+
+    kind: Kind
+    host: str
+    secret: str = ""
+
+    def reading(self, ref: Ref, answer: Answer) -> Reading:
+        """Return what a GET found; raise `TargetRefused` for 401 and 403."""
+        if 200 <= answer.status < 300:
+            try:
+                return self._observed(ref, answer)
+            except Unusable as unusable:
+                return Unread(self._fault("invalid_answer", f"The answer {unusable}.", answer))
+        fault = self.failure(ref, answer)
+        if fault.code in REFUSALS:
+            raise TargetRefused(fault)
+        return Missing(fault) if fault.code == "missing" else Unread(fault)
+
+    def written(self, ref: Ref, answer: Answer) -> Observed:
+        """Return what a POST left behind, with `None` for its metadata where the answer does not say.
+
+        Whatever a 2xx carries, the write may have happened: only another read can tell. Raise `TargetRefused` for
+        401, 403 and a path that is not served, `ApiError` for every other failure.
+        """
+        if 200 <= answer.status < 300:
+            try:
+                return self._observed(ref, answer)
+            except Unusable:
+                return Observed(None)
+        fault = self.failure(ref, answer)
+        raise (TargetRefused if fault.code in FINAL_FOR_WRITES else ApiError)(fault)
+
+    def _observed(self, ref: Ref, answer: Answer) -> Observed:
+        found = parse_object(answer.body)
+        _check_identity(ref, found)
+        held = metadata_of(found, self.kind.field)
+        if held is None and "error" in found and "id" not in found:
+            # Taken for an object without the field, this would read as an empty map under the merge dialects.
+            raise Unusable(f"is an error in spite of its status: {complaint(answer.body).message}")
+        return Observed(None if held is None else MappingProxyType(held))
+
+    def failure(self, ref: Ref, answer: Answer) -> Fault:
+        """Return the fault for an answer outside 2xx."""
+        status = answer.status
+        if status in UNKNOWN:
+            return self._unknown(ref, answer)
+        if 300 <= status < 400:
+            return self._fault("redirected", f"The API redirects ({status}) {_whither(answer.location)}.", answer)
+        code = _CODES.get(status) or ("server_error" if status >= 500 else "rejected")
+        return self._fault(code, f"The API answered {status}: {_words(answer)}", answer)
+
+    def _unknown(self, ref: Ref, answer: Answer) -> Fault:
+        sign = self._unserved_sign(answer)
+        if sign:
+            return self._fault("unserved", f"The server does not serve {self.kind.plural}: {sign}.", answer)
+        if self._names_object(ref, answer):
+            return self._fault("missing", f"The API knows no such {self.kind.noun}: {_words(answer)}", answer)
+        doubt = f"the answer does not tell whether the path or the {self.kind.noun} is missing"
+        return self._fault("missing", f"The API answered {answer.status}, {doubt}: {_words(answer)}", answer)
+
+    def _unserved_sign(self, answer: Answer) -> str | None:
+        if self.kind.retired_at(self.host):
+            successor = f", its successor is {self.kind.successor}" if self.kind.successor else ""
+            return f"{self.host} retired them on {self.kind.retired}{successor}"
+        if answer.status == 405:
+            return "it answered 405, method not allowed"
+        body = answer.body.strip()
+        if not body:
+            return f"it answered {answer.status} with an empty body"
+        if page(body):
+            return f"it answered {answer.status} with {page(body)}"
+        return f"it answered {answer.status}: {complaint(body).message}" if _from_router(body) else None
+
+    def _names_object(self, ref: Ref, answer: Answer) -> bool:
+        message = complaint(answer.body).message.casefold()
+        if any(_mentions(message, segment.casefold()) for segment in ref.id.split("/")):
+            return True
+        names_kind = self.kind.noun in message or self.kind.name in message
+        return names_kind and _GONE.search(message) is not None
+
+    def _fault(self, code: str, message: str, answer: Answer) -> Fault:
+        # A message repeats the server's words, a request id is the server's altogether: both are cleaned here, once.
+        request_id = presentable(answer.request_id or "", self.secret, 128) or None
+        return Fault(code, presentable(message, self.secret), answer.status, request_id)
+
+
+def _check_identity(ref: Ref, found: dict[str, Json]) -> None:
+    """Raise `Unusable` where the object calls itself by another id; servers may change the case of a UUID."""
+    name = found.get("id")
+    if isinstance(name, str) and _last(name) != _last(ref.id):
+        raise Unusable(f"is about another object, {name}")
+
+
+def _mentions(message: str, segment: str) -> bool:
+    # As a whole: an id such as `1` is part of many a word.
+    return re.search(rf"(?<![\w.:-]){re.escape(segment)}(?![\w-])", message) is not None
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2].casefold()
+
+
+def _from_router(body: bytes) -> bool:
+    try:
+        value = parse(body)
+    except Unusable:
+        return body.decode("utf-8", "replace").casefold() in _ROUTER_TEXTS
+    return value in _ROUTER_OBJECTS or _INVALID_URL.match(complaint(body).message) is not None
+
+
+def _words(answer: Answer) -> str:
+    said = complaint(answer.body)
+    message = said.message.strip() or _phrase(answer.status)
+    return f"{message} [{said.code}]" if said.code and said.code not in message else message
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "without a word"
+
+
+def _whither(location: str | None) -> str:
+    try:
+        host = urlsplit(location or "").hostname
+    except ValueError:
+        host = None
+    return f"to {host}, and redirects are not followed" if host else "elsewhere, and redirects are not followed"

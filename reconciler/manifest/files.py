@@ -1,0 +1,107 @@
+"""Which files are manifests: the paths a person gave, searched in an order that never changes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.errors import Location, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SUFFIXES = frozenset([".yaml", ".yml"])
+"""The endings of manifests inside a folder; a file that is given by name may have any."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """A file to read: where it is, and how it is called in every message (`Location.file`)."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The files, sorted by name, and what was in the way."""
+
+    files: tuple[ManifestFile, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+def name_of(path: Path, root: Path) -> str:
+    """Return the name of `path` relative to `root`, with slashes; `../x` where it lies outside."""
+    relative = os.path.relpath(path, root).replace(os.sep, "/")
+    return relative.encode("utf-8", "replace").decode("utf-8")  # names may hold bytes that are no text
+
+
+def find(paths: Sequence[Path], *, root: Path, skip: frozenset[Path] = frozenset()) -> Found:
+    """Return the manifests among `paths`, which are files or folders (searched recursively).
+
+    Hidden names, links to folders and the files in `skip` are left out; a file that is reached twice counts once. A
+    file link that leads out of the folder that was given, and what cannot be looked into, is a problem. Raises
+    `FileNotFoundError` (its `filename` is the path) for a path that does not exist: the caller knows who named it.
+    """
+    search = _Search(root)
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(2, "no such file or folder", str(path))
+        if path.is_dir():
+            search.folder(path)
+        else:
+            search.take(path)
+    left_out = {Path(os.path.realpath(path)) for path in skip}
+    files = (ManifestFile(path, name_of(path, root)) for real, path in search.reached.items() if real not in left_out)
+    return Found(tuple(sorted(files, key=lambda file: file.name)), tuple(search.problems))
+
+
+class _Search:
+    """Collects files by what they really are, so that none is taken twice."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.reached: dict[Path, Path] = {}
+        self.problems: list[Problem] = []
+
+    def take(self, path: Path) -> None:
+        """Take a file; of several names the first that is no link stays."""
+        real = Path(os.path.realpath(path))
+        known = self.reached.get(real)
+        if known is None or (known.is_symlink() and not path.is_symlink()):
+            self.reached[real] = path
+
+    def folder(self, folder: Path) -> None:
+        """Take every manifest below `folder`."""
+        inside = Path(os.path.realpath(folder))
+        for path in self._below(folder):
+            if not path.is_symlink():
+                self.take(path)
+            elif not Path(os.path.realpath(path)).is_relative_to(inside):
+                name = name_of(folder, self._root)
+                self._complain("link_outside", path, f"this link leads out of {name}: put a copy of the file there")
+            elif path.exists():
+                self.take(path)
+            else:
+                self._complain("unreadable_file", path, "this link leads nowhere: remove it")
+
+    def _below(self, folder: Path) -> Iterator[Path]:
+        """Yield the manifests below `folder` by name, those of a folder where its name stands."""
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            self._complain("unreadable_file", folder, f"this folder cannot be searched: {error.strerror}")
+            return
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            path = folder / entry.name
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._below(path)
+            elif path.suffix in SUFFIXES and (entry.is_file() or not path.exists()):
+                yield path
+
+    def _complain(self, code: str, path: Path, message: str) -> None:
+        self.problems.append(Problem(code, message, Location(name_of(path, self._root), 1, 1)))

@@ -1,0 +1,446 @@
+"""What a manifest may say: models at the border, and the checks that reach across several fields.
+
+The models judge the tree that the reader built; what they refuse becomes problems at its place. The
+checks across fields (merged defaults, ignored keys) look at the tree itself, so that they speak up even where a model
+has refused some other part of the same file.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
+from pydantic_core import PydanticCustomError
+
+from reconciler.errors import Location, Problem
+from reconciler.kinds import BY_PLURAL, KINDS, Kind
+from reconciler.manifest.problems import OURS, Finding, Strict, findings, problem_of, twice_problems
+from reconciler.manifest.reader import Map, Seq, Unclear, location, not_a_string
+from reconciler.manifest.words import meant, shown
+from reconciler.model import (
+    ID_PATTERN,
+    MAX_KEY,
+    MAX_PAIRS,
+    MAX_VALUE,
+    Acceptance,
+    Desired,
+    Ownership,
+    Ref,
+    frozen_map,
+    matches,
+)
+
+if TYPE_CHECKING:
+    from reconciler.manifest.reader import Document, Place
+
+VERSION = 1
+"""The version of the format of manifests and settings."""
+
+_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+def _iso_date(value: object) -> object:
+    """Take a date in quotes for the date; anything else is left to the model."""
+    if not isinstance(value, str) or not _ISO_DATE.fullmatch(value):
+        return value
+    try:
+        return dt.date.fromisoformat(value)
+    except ValueError:
+        return value
+
+
+Key = Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY)]
+Text = Annotated[str, StringConstraints(max_length=MAX_VALUE)]
+Glob = Annotated[str, StringConstraints(min_length=1)]
+Day = Annotated[dt.date, BeforeValidator(_iso_date), WithJsonSchema({"type": "string", "format": "date"})]
+Version = Annotated[int, Field(ge=VERSION, le=VERSION, description="The version of this format: 1.")]
+
+
+_PAIRS = "Pairs to put on the resource; null: this key shall not exist."
+
+
+class _Acceptance(Strict):
+    key: Glob = Field(description="The key that may differ.")
+    until: Day | None = Field(default=None, description="The last day on which it is accepted (YYYY-MM-DD).")
+    reason: str | None = Field(default=None, description="Why, for whoever reads this later.")
+
+
+class Accepted(_Acceptance):
+    """A drifted value that is known about."""
+
+    value: str | None = Field(description="The value that is accepted; null: the key may be absent.")
+
+
+class ScalarAccepted(_Acceptance):
+    """The same where values may be numbers and booleans."""
+
+    value: str | int | float | bool | None = Field(description="The value that is accepted; null: absent is.")
+
+
+class _Owned(Strict):
+    ownership: Literal["declared", "exclusive"] = Field(
+        default="declared", description="The keys that are ours: those that are declared, or all but the ignored ones."
+    )
+    ignore: list[Glob] = Field(default=[], description="Globs of keys that others own: never touched, never drift.")
+
+
+class Defaults(_Owned):
+    """What holds for every resource of the file unless it says otherwise."""
+
+    metadata: dict[Key, Text | None] = Field(default={}, description=_PAIRS)
+
+
+class ScalarDefaults(_Owned):
+    """The same for a file of nothing but kinds that take numbers and booleans."""
+
+    metadata: dict[Key, Text | int | float | bool | None] = Field(default={}, description=_PAIRS)
+
+
+class _Declared(_Owned):
+    protect: bool = Field(default=False, description="Block every removal on this resource.")
+
+
+class Resource(_Declared):
+    """What is declared for one id; whatever is left out comes from the defaults."""
+
+    metadata: dict[Key, Text | None] = Field(default={}, description=_PAIRS)
+    accept: list[Accepted] = Field(default=[], description="Drift that is known about.")
+
+
+class ScalarResource(_Declared):
+    """The same where values may be numbers and booleans."""
+
+    metadata: dict[Key, Text | int | float | bool | None] = Field(default={}, description=_PAIRS)
+    accept: list[ScalarAccepted] = Field(default=[], description="Drift that is known about.")
+
+
+def _id_of(kind: Kind) -> object:
+    """Return the type of an id of this kind."""
+    count = 2 if kind.nested else 1
+    form = "is written parent/child, both" if kind.nested else "has no slash and is"
+
+    def check(text: str) -> str:
+        segments = text.split("/")
+        if len(segments) != count or not all(map(ID_PATTERN.fullmatch, segments)):
+            message = f"{shown(text)} is no id: that of a {kind.noun} {form} of A-Z a-z 0-9 . _ : - (not . or ..)"
+            raise PydanticCustomError(f"{OURS}bad_id", "{message}", {"message": message})
+        return text
+
+    pattern = "/".join([r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._:-]+"] * count)
+    return Annotated[str, AfterValidator(check), WithJsonSchema({"type": "string", "pattern": f"^{pattern}$"})]
+
+
+def _section(kind: Kind) -> tuple[Any, Any]:
+    resource: Any = ScalarResource if kind.scalars else Resource
+    ids: Any = _id_of(kind)
+    what = f"Every {kind.noun} that is managed here, by id."
+    return dict[ids, resource | None] | None, Field(default=None, description=what)
+
+
+def _model(name: str, defaults: type[Strict]) -> type[Strict]:
+    """Return the model of a file; it has a section per row of the table of kinds."""
+    what = Field(default=None, description="What holds for every resource of this file unless it says otherwise.")
+    fields: dict[str, Any] = {"version": (Version, ...), "defaults": (defaults | None, what)}
+    fields |= {kind.plural: _section(kind) for kind in KINDS.values()}
+    return create_model(name, __base__=Strict, **fields)
+
+
+Manifest = _model("Manifest", Defaults)
+"""The model of a manifest."""
+ScalarManifest = _model("ScalarManifest", ScalarDefaults)
+"""The model of a manifest that has sections only of kinds that take numbers and booleans: so may its defaults."""
+
+
+# -- From a document to resources ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FileManifest:
+    """What one file declares, or what is wrong with it.
+
+    A file with problems has no resources; `refused` has what it declares all the same, so that a resource declared
+    twice is found across files in any case.
+    """
+
+    resources: tuple[Desired, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    refused: tuple[tuple[Ref, Location], ...] = ()
+
+    def declared(self) -> Iterator[tuple[Ref, Location | None]]:
+        """Yield every resource with the place of its id."""
+        yield from self.refused
+        yield from ((resource.ref, resource.location) for resource in self.resources)
+
+
+class Places(Mapping[str, Location]):
+    """Where each key stands; the locations are made when somebody asks."""
+
+    __slots__ = ("_file", "_places")
+
+    def __init__(self, file: str, places: Mapping[str, Place]) -> None:
+        self._file = file
+        self._places = places
+
+    def __getitem__(self, key: str) -> Location:
+        return location(self._file, self._places[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One resource as it stands in the tree: `node` is its mapping, empty where it says nothing (valid)."""
+
+    kind: Kind
+    id: str
+    place: Place
+    node: Map
+    metadata: Map
+    ignore: tuple[str, ...]
+
+    @property
+    def ref(self) -> Ref:
+        """The reference that the resource goes by."""
+        return Ref(self.kind.name, self.id)
+
+
+def read_document(document: Document) -> FileManifest:
+    """Turn a document into resources, or into every problem that it has."""
+    if not document.readable:
+        return FileManifest(problems=tuple(document.problems))
+    if not isinstance(document.root, Map):
+        return FileManifest(problems=(*document.problems, _no_manifest(document)))
+    entries = list(_entries(document.root))
+    defaults = _part(document.root, "defaults")
+    problems = [*document.problems, *twice_problems(document, _twice_wording(document.root))]
+    try:
+        model = _model_for(document.root).model_validate(document.root)
+    except ValidationError as error:
+        problems += [_worded(finding, document) for finding in findings(error, document)]
+    problems += _across(entries, defaults, document)
+    if problems:
+        refused = tuple((entry.ref, document.location(entry.place)) for entry in entries)
+        return FileManifest(problems=tuple(problems), refused=refused)
+    return FileManifest(tuple(_desired(entries, defaults, model, document.file)))
+
+
+def _no_manifest(document: Document) -> Problem:
+    at = document.location(getattr(document.root, "at", 0))
+    if document.root is None:
+        return Problem("bad_version", f"the file is empty: begin with version: {VERSION}", at)
+    return Problem("not_a_mapping", f"a manifest is a map that begins with version: {VERSION}", at)
+
+
+def _model_for(root: Map) -> type[Strict]:
+    kinds = [BY_PLURAL[name] for name in root if name in BY_PLURAL]
+    return ScalarManifest if kinds and all(kind.scalars for kind in kinds) else Manifest
+
+
+_NOTHING = Map()
+
+
+def _part(node: Map, name: str) -> Map:
+    """Return the mapping below `name`, an empty one where there is none."""
+    part = node.get(name)
+    return part if isinstance(part, Map) else _NOTHING
+
+
+def _globs(node: Map) -> tuple[str, ...]:
+    globs = node.get("ignore")
+    return tuple(glob for glob in globs if isinstance(glob, str)) if isinstance(globs, Seq) else ()
+
+
+def _entries(root: Map) -> Iterator[Entry]:
+    """Yield every resource of the tree, valid or not."""
+    inherited = _globs(_part(root, "defaults"))
+    for kind in KINDS.values():
+        section = _part(root, kind.plural)
+        for id_, place in section.keys_at.items():
+            node = _part(section, id_)
+            ignore = inherited if "ignore" not in node else tuple(dict.fromkeys(inherited + _globs(node)))
+            yield Entry(kind, id_, place, node, _part(node, "metadata"), ignore)
+
+
+def _desired(entries: list[Entry], defaults: Map, model: Strict, file: str) -> Iterator[Desired]:
+    """Yield what each entry asks for; everything has been found valid."""
+    inherited = _part(defaults, "metadata")
+    ownership = defaults.get("ownership", Ownership.DECLARED)
+    plain = Resource()
+    for entry in entries:
+        resource: Resource | ScalarResource = getattr(model, entry.kind.plural)[entry.id] or plain
+        own = entry.metadata
+        yield Desired(
+            entry.ref,
+            frozen_map({**inherited, **own}),
+            Ownership(resource.ownership if "ownership" in entry.node else ownership),
+            entry.ignore,
+            resource.protect,
+            tuple(map(_acceptance, resource.accept)),
+            location(file, entry.place),
+            Places(file, {**inherited.keys_at, **own.keys_at}),
+        )
+
+
+def _acceptance(accepted: Accepted | ScalarAccepted) -> Acceptance:
+    until = accepted.until.isoformat() if accepted.until else None
+    return Acceptance(accepted.key, accepted.value, until, accepted.reason)
+
+
+# -- Checks across fields -----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Ignored:
+    """Tells whether a key is ignored, and remembers: the same few keys stand on thousands of resources."""
+
+    known: dict[tuple[str, ...], dict[str, bool]] = field(default_factory=dict)
+
+    def __call__(self, keys: Map, globs: tuple[str, ...]) -> list[str]:
+        """Return those of `keys` that match one of the globs."""
+        if not globs:
+            return []
+        known = self.known.setdefault(globs, {})
+        for key in keys:
+            if key not in known:
+                known[key] = matches(key, globs)
+        return [key for key in keys if known[key]]
+
+
+def _across(entries: list[Entry], defaults: Map, document: Document) -> Iterator[Problem]:
+    """Yield what is wrong with the sum of a resource and the defaults."""
+    inherited, ignored = _part(defaults, "metadata"), _Ignored()
+    own_fault = frozenset(ignored(inherited, _globs(defaults)))
+    for key in own_fault:
+        yield _ignored_problem(key, document.location(inherited.keys_at[key]))
+    for entry in entries:
+        if len(inherited) + len(entry.metadata) > MAX_PAIRS:
+            yield from _too_many(entry, inherited, document)
+        if not entry.ignore:
+            continue
+        for key in ignored(entry.metadata, entry.ignore):
+            yield _ignored_problem(key, document.location(entry.metadata.keys_at[key]))
+        for key in ignored(inherited, entry.ignore):
+            if key not in own_fault and key not in entry.metadata:
+                yield _ignored_problem(key, document.location(entry.place), " of the defaults")
+
+
+def _ignored_problem(key: str, at: Location, whose: str = "") -> Problem:
+    message = f"the key {shown(key)}{whose} is declared and ignored: remove it, or narrow the globs of ignore"
+    return Problem("ignored_key", message, at)
+
+
+def _too_many(entry: Entry, inherited: Map, document: Document) -> Iterator[Problem]:
+    count = sum(value is not None for value in {**inherited, **entry.metadata}.values())
+    if count > MAX_PAIRS:
+        part = ", those of the defaults included" if inherited else ""
+        message = f"{count} pairs are declared{part}; a {entry.kind.noun} holds at most {MAX_PAIRS}"
+        yield Problem("too_many_pairs", message, document.location(entry.place))
+
+
+# -- Words --------------------------------------------------------------------------------------------------------
+
+_EXPECTED = {
+    "version": f"the number {VERSION}",
+    "defaults": "a map of ownership, ignore, metadata",
+    "ownership": "declared or exclusive",
+    "ignore": "a list of globs, none of them empty",
+    "protect": "true or false",
+    "accept": "a list of maps with key, value, until, reason",
+    "key": "a string that is not empty",
+    "value": "a string, or null where the key may be absent",
+    "until": "a date, written YYYY-MM-DD",
+    "reason": "a string",
+}
+_FIELDS = {"resource": tuple(Resource.model_fields), "defaults": tuple(Defaults.model_fields)}
+
+
+def _twice_wording(root: Map) -> Callable[[Map, str], tuple[str, str] | None]:
+    sections = {id(root[plural]): kind for plural, kind in BY_PLURAL.items() if plural in root}
+
+    def wording(owner: Map, key: str) -> tuple[str, str] | None:
+        kind = sections.get(id(owner))
+        return ("duplicate_resource", f"{kind.name}/{shown(key)} is declared") if kind else None
+
+    return wording
+
+
+def _worded(finding: Finding, document: Document) -> Problem:
+    """Say what a finding means in a manifest."""
+    path = finding.path
+    if path == ("version",):
+        message = f"the version of the format is missing or unknown: write version: {VERSION}"
+        return Problem("bad_version", message, document.location(finding.place))
+    if len(path) == 1 and finding.unknown:
+        return _unknown_kind(finding, document)
+    if len(path) == 2 and path[0] != "defaults" and not finding.ours:
+        message = f"{shown(finding.name)} must be a map of fields, or nothing, not {finding.described()}"
+        return Problem("not_a_mapping", message, document.location(finding.place))
+    inside = path[1:] if path[0] == "defaults" else path[2:]
+    if inside[:1] == ("metadata",) and not finding.unknown:
+        return _metadata_problem(finding, inside, document)
+    return problem_of(finding, document, _EXPECTED, _known_fields(path))
+
+
+def _known_fields(path: tuple[str | int, ...]) -> tuple[str, ...]:
+    if "accept" in path[2:-1]:
+        return tuple(Accepted.model_fields)
+    return _FIELDS["defaults" if path[0] == "defaults" else "resource"]
+
+
+def _unknown_kind(finding: Finding, document: Document) -> Problem:
+    name = finding.name
+    names = [*BY_PLURAL, "defaults", "version"]
+    hint = f"did you mean {KINDS[name].plural}?" if name in KINDS else meant(name, names)
+    return Problem("unknown_kind", f"there is no kind {shown(name)}; {hint}", document.location(finding.place))
+
+
+def _metadata_problem(finding: Finding, inside: tuple[str | int, ...], document: Document) -> Problem:
+    at = document.location(finding.place)
+    if len(inside) == 1:
+        if finding.value is None:
+            message = "metadata: null is not allowed: leave the line out, or give single keys the value null"
+            return Problem("null_metadata", message, at)
+        return Problem("not_a_mapping", f"metadata must be a map of keys and values, not {finding.described()}", at)
+    if finding.on_key:
+        message = f"a key has 1 to {MAX_KEY} characters, this one has {len(finding.name)}"
+        return Problem("key_length", message, at)
+    if finding.type == "string_too_long":
+        message = f"a value has at most {MAX_VALUE} characters, this one has {len(finding.value)}"
+        return Problem("value_length", message, at)
+    return _value_problem(finding, at, scalars=_takes_scalars(finding.path, document))
+
+
+def _takes_scalars(path: tuple[str | int, ...], document: Document) -> bool:
+    if path[0] == "defaults":
+        return _model_for(document.root) is ScalarManifest
+    return BY_PLURAL[str(path[0])].scalars
+
+
+def _value_problem(finding: Finding, at: Location, *, scalars: bool) -> Problem:
+    if finding.plain is None:
+        message = f"{finding.described()} is no metadata value: write one string, for instance JSON in single quotes"
+        return Problem("not_a_string", message, at)
+    if not scalars:
+        return Problem("not_a_string", not_a_string(finding.plain, "metadata values"), at)
+    text = shown(finding.plain.raw)
+    if isinstance(finding.value, Unclear) and finding.plain.sort == "number":
+        message = f'{text} is no plain decimal number: write it as one, or "{text}" for the text'
+    else:
+        message = f'{text} is a YAML {finding.plain.sort}; values are strings, numbers and booleans: write "{text}"'
+    return Problem("not_a_scalar", message, at)

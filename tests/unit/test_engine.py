@@ -1,0 +1,475 @@
+"""The workers: isolation, brakes, staleness, learning, and what counts as success."""
+
+import asyncio
+
+import pytest
+from fakes import FakeApi
+
+from reconciler import engine
+from reconciler.compare import Action, Rules, judge
+from reconciler.dialects import AUTO, MERGE, MERGE_NULL, REPLACE, Removals
+from reconciler.engine import UNSERVED_AFTER, Brake, apply, observe
+from reconciler.errors import ApiError, Fault, TargetRefused
+from reconciler.events import ChangeDone, DialectLearned, ReadDone, Result
+from reconciler.model import Desired, Missing, Observed, Ref, Unread
+
+REFS = [Ref("thread", f"t{index}") for index in range(6)]
+
+
+def desire(metadata, refs=REFS, **more):
+    return [Desired(ref, metadata, **more) for ref in refs]
+
+
+def changes_for(desired, api, rules):
+    return [judge(one, Observed(dict(api.held[one.ref])), None, rules) for one in desired]
+
+
+def carry_out(api, changes, rules, *, parallelism=2, brake=None, emit=engine.silence):
+    work = apply(
+        api, changes, lambda _kind: rules, parallelism=parallelism, brake=brake or Brake(), emit=emit
+    )
+    return asyncio.run(work)
+
+
+def look(api, refs=REFS, parallelism=2, brake=None, emit=engine.silence):
+    return asyncio.run(observe(api, refs, parallelism=parallelism, brake=brake or Brake(), emit=emit))
+
+
+def results(done):
+    return [outcome.result for outcome in done.outcomes]
+
+
+class Scripted(FakeApi):
+    """A fake whose answers can be replaced: `on_get` and `on_post` return or raise what the caller gets."""
+
+    def __init__(self, dialect, held, on_get=None, on_post=None):
+        super().__init__(dialect, held)
+        self.on_get, self.on_post = on_get, on_post
+
+    async def fetch(self, ref):
+        reading = await super().fetch(ref)
+        return self.on_get(self, ref, reading) if self.on_get else reading
+
+    async def modify(self, ref, entries):
+        answer = await super().modify(ref, entries)
+        return self.on_post(self, ref, answer) if self.on_post else answer
+
+
+# --- observing
+
+
+def test_one_failed_read_does_not_stop_the_others():
+    def get(api, ref, reading):
+        return Unread(Fault("timeout", "slow")) if ref == REFS[2] else reading
+
+    seen = look(Scripted(REPLACE, dict.fromkeys(REFS, {}), on_get=get))
+    assert [isinstance(seen.readings[ref], Observed) for ref in REFS] == [True, True, False, True, True, True]
+    assert seen.reads == 6
+    assert not seen.refusals
+
+
+def test_a_refusal_stops_the_run_and_is_told_once():
+    def get(api, ref, reading):
+        raise TargetRefused(Fault("unauthorized", "wrong key", 401))
+
+    seen = look(Scripted(REPLACE, {}, on_get=get), REFS * 1, parallelism=3)
+    assert len(seen.refusals) == 1
+    assert seen.reads == 3
+    codes = [seen.readings[ref].fault.code for ref in REFS]
+    assert codes == ["unauthorized"] * 3 + ["not_attempted"] * 3
+
+
+def test_events_tell_of_every_read():
+    events = []
+    look(FakeApi(REPLACE, dict.fromkeys(REFS, {})), emit=events.append)
+    assert sorted(event.ref for event in events if isinstance(event, ReadDone)) == REFS
+
+
+def unserved(api, ref, reading):
+    return Unread(Fault("unserved", "no such path", 404))
+
+
+def test_a_kind_that_only_gives_signs_of_an_unserved_path_is_refused_once():
+    seen = look(Scripted(REPLACE, {}, on_get=unserved))
+    assert [refusal.fault.code for refusal in seen.refusals] == ["unserved"]
+    assert {reading.fault.code for reading in seen.readings.values()} == {"unserved"}
+
+
+def test_an_unserved_kind_is_not_asked_ten_thousand_times():
+    refs = [Ref("thread", f"t{index}") for index in range(400)]
+    api = Scripted(REPLACE, {}, on_get=unserved)
+    seen = look(api, refs, parallelism=4)
+    assert UNSERVED_AFTER <= seen.reads < UNSERVED_AFTER + 4
+    assert len(seen.readings) == 400
+    assert len(seen.refusals) == 1
+
+
+def test_an_odd_answer_for_one_id_of_a_served_kind_means_missing():
+    def get(api, ref, reading):
+        return unserved(api, ref, reading) if ref == REFS[0] else reading
+
+    seen = look(Scripted(REPLACE, dict.fromkeys(REFS, {}), on_get=get))
+    assert isinstance(seen.readings[REFS[0]], Missing)
+    assert seen.readings[REFS[0]].fault.code == "missing"
+    assert not seen.refusals
+
+
+def test_kinds_are_judged_apart():
+    refs = [Ref("thread", "a"), Ref("conversation", "b")]
+
+    def get(api, ref, reading):
+        return unserved(api, ref, reading) if ref.kind == "thread" else Observed({})
+
+    seen = look(Scripted(REPLACE, {}, on_get=get), refs)
+    assert isinstance(seen.readings[refs[1]], Observed)
+    assert len(seen.refusals) == 1
+
+
+def test_a_pulled_brake_leaves_the_rest_unread():
+    brake = Brake()
+
+    def get(api, ref, reading):
+        brake.pull("interrupted by SIGINT")
+        brake.pull("a later reason")
+        return reading
+
+    seen = look(Scripted(REPLACE, dict.fromkeys(REFS, {}), on_get=get), parallelism=1, brake=brake)
+    assert seen.reads == 1
+    assert seen.readings[REFS[5]].fault.message == "not attempted: interrupted by SIGINT"
+
+
+# --- applying
+
+
+def test_what_is_kept_has_no_outcome_and_what_cannot_be_written_has_one_without_calls():
+    api = FakeApi(REPLACE, dict.fromkeys(REFS, {}))
+    rules = Rules(REPLACE)
+    (kept,) = changes_for(desire({}, REFS[:1]), api, rules)
+    missing = judge(*desire({"a": "1"}, REFS[1:2]), Missing(Fault("missing", "gone")), None, rules)
+    failed = judge(*desire({"a": "1"}, REFS[2:3]), Unread(Fault("timeout", "slow")), None, rules)
+    unread = judge(*desire({"a": "1"}, REFS[3:4]), Unread(Fault("not_attempted", "stopped")), None, rules)
+    done = carry_out(api, [kept, missing, failed, unread], rules)
+    assert [(one.ref, one.result) for one in done.outcomes] == [
+        (REFS[1], Result.MISSING),
+        (REFS[2], Result.FAILED),
+        (REFS[3], Result.NOT_ATTEMPTED),
+    ]
+    assert not api.posts
+    assert not api.gets
+
+
+def test_each_update_takes_one_fresh_read_and_one_write():
+    events = []
+    api = FakeApi(MERGE, dict.fromkeys(REFS, {"x": "1"}))
+    rules = Rules(MERGE)
+    done = carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules, emit=events.append)
+    assert [(one.result, one.reads, one.writes) for one in done.outcomes] == [(Result.APPLIED, 1, 1)] * 6
+    assert len([event for event in events if isinstance(event, ChangeDone)]) == 6
+
+
+def test_a_decided_key_that_moved_makes_the_change_stale():
+    api = FakeApi(REPLACE, dict.fromkeys(REFS, {"a": "0"}))
+    rules = Rules(REPLACE)
+    changes = changes_for(desire({"a": "1"}), api, rules)
+    api.held[REFS[0]]["a"] = "moved"
+    done = carry_out(api, changes, rules)
+    assert results(done) == [Result.STALE] + [Result.APPLIED] * 5
+    assert api.held[REFS[0]] == {"a": "moved"}
+
+
+def test_a_foreign_key_that_moved_is_taken_over():
+    api = FakeApi(REPLACE, dict.fromkeys(REFS, {"a": "0", "seen": "1"}))
+    rules = Rules(REPLACE)
+    changes = changes_for(desire({"a": "1"}), api, rules)
+    api.held[REFS[0]] |= {"seen": "2", "new": "3"}
+    done = carry_out(api, changes, rules)
+    assert results(done) == [Result.APPLIED] * 6
+    assert api.held[REFS[0]] == {"a": "1", "seen": "2", "new": "3"}
+
+
+def test_foreign_keys_that_came_since_the_plan_count_against_the_limit():
+    api = FakeApi(MERGE, {REFS[0]: {}})
+    rules = Rules(MERGE)
+    changes = changes_for(desire({"a": "1"}, REFS[:1]), api, rules)
+    api.held[REFS[0]] = {f"f{index}": "1" for index in range(16)}
+    (outcome,) = carry_out(api, changes, rules).outcomes
+    assert (outcome.result, outcome.fault.code, outcome.writes) == (Result.FAILED, "too_many_pairs", 0)
+
+
+def test_a_resource_that_went_away_since_the_plan_is_missing():
+    api = FakeApi(REPLACE, dict.fromkeys(REFS[:2], {}))
+    rules = Rules(REPLACE)
+    changes = changes_for(desire({"a": "1"}, REFS[:2]), api, rules)
+    del api.held[REFS[0]]
+    assert results(carry_out(api, changes, rules)) == [Result.MISSING, Result.APPLIED]
+
+
+def test_a_resource_that_goes_away_between_read_and_write_is_missing():
+    def get(api, ref, reading):
+        api.held.pop(ref, None)
+        return reading
+
+    api = Scripted(REPLACE, dict.fromkeys(REFS[:1], {}))
+    rules = Rules(REPLACE)
+    changes = changes_for(desire({"a": "1"}, REFS[:1]), api, rules)
+    api.on_get = get
+    assert results(carry_out(api, changes, rules)) == [Result.MISSING]
+
+
+def test_a_fresh_read_that_fails_writes_nothing():
+    api = Scripted(REPLACE, dict.fromkeys(REFS[:1], {}), on_get=lambda *_: Unread(Fault("timeout", "slow")))
+    rules = Rules(REPLACE)
+    (outcome,) = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules).outcomes
+    assert (outcome.result, outcome.fault.code, outcome.writes) == (Result.FAILED, "timeout", 0)
+
+
+def old_object(api, ref, answer):
+    """What a proxy answers that strips the metadata from the body."""
+    return Observed({"a": "0"})
+
+
+def test_an_answer_that_still_has_the_old_value_is_a_failure():
+    api = Scripted(REPLACE, {REFS[0]: {"a": "0"}}, on_post=old_object)
+    rules = Rules(REPLACE)
+    (outcome,) = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules).outcomes
+    assert (outcome.result, outcome.fault.code) == (Result.FAILED, "not_applied")
+    assert "a" in outcome.fault.message
+
+
+def test_a_foreign_key_that_was_sent_and_is_not_in_the_answer_is_a_failure():
+    api = Scripted(REPLACE, {REFS[0]: {"seen": "1"}}, on_post=lambda *_: Observed({"a": "1"}))
+    rules = Rules(REPLACE)
+    (outcome,) = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules).outcomes
+    assert (outcome.result, outcome.fault.code) == (Result.FAILED, "not_applied")
+
+
+def test_a_foreign_key_that_somebody_changed_meanwhile_is_no_failure():
+    api = Scripted(
+        REPLACE, {REFS[0]: {"seen": "1"}}, on_post=lambda *_: Observed({"a": "1", "seen": "2", "new": "3"})
+    )
+    rules = Rules(REPLACE)
+    assert results(carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules)) == [Result.APPLIED]
+
+
+def test_an_answer_without_metadata_is_settled_by_a_read():
+    api = Scripted(REPLACE, {REFS[0]: {"a": "0"}}, on_post=lambda *_: Observed(None))
+    rules = Rules(REPLACE)
+    (outcome,) = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules).outcomes
+    assert (outcome.result, outcome.reads, outcome.writes) == (Result.APPLIED, 2, 1)
+
+
+def test_metadata_that_no_read_shows_is_a_failure_where_the_whole_map_is_sent():
+    api = Scripted(REPLACE, {REFS[0]: {"a": "0"}}, on_post=lambda *_: Observed(None))
+    rules = Rules(REPLACE)
+    changes = changes_for(desire({"a": "1"}, REFS[:1]), api, rules)
+    readings = iter([Observed({"a": "0"}), Observed(None)])
+    api.on_get = lambda *_: next(readings)
+    (outcome,) = carry_out(api, changes, rules).outcomes
+    assert (outcome.result, outcome.fault.code) == (Result.FAILED, "no_metadata")
+
+
+def test_a_missing_field_is_empty_where_pairs_are_merged():
+    api = Scripted(MERGE_NULL, {REFS[0]: {"a": "0"}}, on_post=lambda *_: Observed(None))
+    rules = Rules(MERGE_NULL)
+    changes = changes_for(desire({"a": None}, REFS[:1]), api, rules)
+    readings = iter([Observed({"a": "0"}), Observed(None)])
+    api.on_get = lambda *_: next(readings)
+    assert results(carry_out(api, changes, rules)) == [Result.APPLIED]
+
+
+def test_a_rejected_write_stops_nobody_else():
+    def post(api, ref, answer):
+        if ref == REFS[1]:
+            raise ApiError(Fault("rejected", "no", 400))
+        return answer
+
+    api = Scripted(REPLACE, dict.fromkeys(REFS, {}), on_post=post)
+    rules = Rules(REPLACE)
+    assert results(carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules)).count(Result.APPLIED) == 5
+
+
+def test_a_refused_write_stops_the_run_and_is_told_once():
+    def post(api, ref, answer):
+        raise TargetRefused(Fault("forbidden", "read only key", 403))
+
+    api = Scripted(REPLACE, dict.fromkeys(REFS, {}), on_post=post)
+    rules = Rules(REPLACE)
+    done = carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules)
+    assert len(done.refusals) == 1
+    assert results(done) == [Result.FAILED] * 2 + [Result.NOT_ATTEMPTED] * 4
+    assert len(api.posts) == 2
+
+
+def test_a_kind_whose_writes_are_not_served_leaves_other_kinds_alone():
+    refs = [Ref("thread", "a"), Ref("thread", "b"), Ref("conversation", "c")]
+
+    def post(api, ref, answer):
+        if ref.kind == "thread":
+            raise TargetRefused(Fault("unserved", "POST is not served", 405))
+        return answer
+
+    api = Scripted(REPLACE, dict.fromkeys(refs, {}), on_post=post)
+    rules = Rules(REPLACE)
+    done = carry_out(api, changes_for(desire({"a": "1"}, refs), api, rules), rules, parallelism=1)
+    assert {one.ref: one.result for one in done.outcomes} == {
+        refs[0]: Result.FAILED,
+        refs[1]: Result.NOT_ATTEMPTED,
+        refs[2]: Result.APPLIED,
+    }
+    assert len(done.refusals) == 1
+
+
+def test_a_pulled_brake_lets_writes_in_flight_finish_and_starts_no_other():
+    brake = Brake()
+
+    def post(api, ref, answer):
+        brake.pull("interrupted by SIGTERM")
+        return answer
+
+    api = Scripted(REPLACE, dict.fromkeys(REFS, {}), on_post=post)
+    rules = Rules(REPLACE)
+    done = carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules, parallelism=1, brake=brake)
+    assert results(done) == [Result.APPLIED] + [Result.NOT_ATTEMPTED] * 5
+    assert len(api.posts) == 1
+
+
+def test_a_brake_pulled_during_the_fresh_read_prevents_the_write():
+    brake = Brake()
+
+    def get(api, ref, reading):
+        brake.pull("interrupted by SIGTERM")
+        return reading
+
+    api = Scripted(REPLACE, dict.fromkeys(REFS[:1], {}), on_get=get)
+    rules = Rules(REPLACE)
+    done = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules, brake=brake)
+    assert results(done) == [Result.NOT_ATTEMPTED]
+    assert not api.posts
+
+
+def test_blocked_fields_are_never_called_done():
+    api = FakeApi(MERGE, {REFS[0]: {"old": "1"}, REFS[1]: {"old": "1"}})
+    rules = Rules(MERGE)
+    changes = changes_for(desire({"old": None}, REFS[:1]) + desire({"old": None, "a": "1"}, REFS[1:2]), api, rules)
+    done = carry_out(api, changes, rules)
+    assert [(one.result, one.fault.code, one.writes) for one in done.outcomes] == [
+        (Result.BLOCKED, "unremovable", 0),
+        (Result.BLOCKED, "unremovable", 1),
+    ]
+    assert api.held[REFS[1]] == {"old": "1", "a": "1"}
+
+
+# --- dialects
+
+
+def test_pairs_that_vanish_unsent_halt_the_kind_after_one_write():
+    api = FakeApi(REPLACE, dict.fromkeys(REFS, {"seen": "precious", "a": "0"}))
+    rules = Rules(MERGE)
+    done = carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules, parallelism=6)
+    assert len(api.posts) == 1
+    failed = [one for one in done.outcomes if one.result is Result.FAILED]
+    assert [(one.fault.code, dict(one.lost)) for one in failed] == [("lost_pairs", {"seen": "precious"})]
+    assert results(done).count(Result.NOT_ATTEMPTED) == 5
+
+
+def test_halting_one_kind_leaves_the_others_alone():
+    refs = [Ref("thread", "a"), Ref("thread", "b"), Ref("conversation", "c")]
+    api = FakeApi(REPLACE, {refs[0]: {"seen": "1"}, refs[1]: {"seen": "1"}, refs[2]: {}})
+    rules = Rules(MERGE)
+    done = carry_out(api, changes_for(desire({"a": "1"}, refs), api, rules), rules, parallelism=1)
+    assert {one.ref: one.result for one in done.outcomes}[refs[2]] is Result.APPLIED
+
+
+@pytest.mark.parametrize(
+    ("server", "removals", "expected", "calls"),
+    [
+        (REPLACE, Removals.BLOCK, Result.APPLIED, [{"seen": "1"}]),
+        (MERGE_NULL, Removals.BLOCK, Result.APPLIED, [{"seen": "1"}, {"old": None}]),
+        (MERGE, Removals.BLOCK, Result.BLOCKED, [{"seen": "1"}, {"old": None}]),
+        (MERGE, Removals.BLANK, Result.APPLIED, [{"seen": "1"}, {"old": None}, {"old": ""}]),
+    ],
+    ids=["replace", "merge-null", "merge", "merge-blanked"],
+)
+def test_auto_gets_to_know_the_server_by_one_resource(server, removals, expected, calls):
+    events = []
+    api = FakeApi(server, dict.fromkeys(REFS, {"old": "1", "seen": "1"}))
+    rules = Rules(AUTO, removals)
+    done = carry_out(
+        api, changes_for(desire({"old": None}), api, rules), rules, parallelism=6, emit=events.append
+    )
+    assert results(done) == [expected] * 6
+    first = api.posts[0][0]
+    assert [entries for ref, entries in api.posts if ref == first] == calls
+    assert done.learned == {"thread": server.name}
+    assert [event for event in events if isinstance(event, DialectLearned)] == [DialectLearned("thread", server.name)]
+    # The others use what was learned: one call each where something can be done, none where not.
+    assert len(api.posts) == len(calls) + (5 if expected is Result.APPLIED else 0)
+
+
+def test_a_server_that_stores_null_without_an_error_cannot_remove():
+    class StoresNull(FakeApi):
+        async def modify(self, ref, entries):
+            self.posts.append((ref, dict(entries)))
+            self.held[ref] |= {key: "null" if value is None else value for key, value in entries.items()}
+            return Observed(dict(self.held[ref]))
+
+    api = StoresNull(MERGE, {REFS[0]: {"old": "1"}})
+    rules = Rules(AUTO)
+    done = carry_out(api, changes_for(desire({"old": None}, REFS[:1]), api, rules), rules)
+    assert results(done) == [Result.BLOCKED]
+    assert done.learned == {"thread": "merge"}
+
+
+def test_without_a_removal_auto_learns_nothing_and_needs_one_call_each():
+    api = FakeApi(MERGE, dict.fromkeys(REFS, {"seen": "1"}))
+    rules = Rules(AUTO)
+    done = carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules, parallelism=3)
+    assert results(done) == [Result.APPLIED] * 6
+    assert done.learned == {}
+    assert [entries for _, entries in api.posts] == [{"seen": "1", "a": "1"}] * 6
+
+
+def test_an_answer_that_lost_only_some_of_the_left_out_keys_teaches_nothing():
+    api = Scripted(REPLACE, {REFS[0]: {"a": "1", "b": "1"}}, on_post=lambda *_: Observed({"a": "1"}))
+    rules = Rules(AUTO)
+    done = carry_out(api, changes_for(desire({"a": None, "b": None}, REFS[:1]), api, rules), rules)
+    assert results(done) == [Result.FAILED]
+    assert done.learned == {}
+
+
+def test_a_server_error_while_probing_teaches_nothing():
+    def post(api, ref, answer):
+        if len(api.posts) == 2:
+            raise ApiError(Fault("server_error", "oops", 500))
+        return answer
+
+    api = Scripted(MERGE_NULL, {REFS[0]: {"old": "1"}}, on_post=post)
+    rules = Rules(AUTO)
+    done = carry_out(api, changes_for(desire({"old": None}, REFS[:1]), api, rules), rules)
+    assert [(one.result, one.fault.code) for one in done.outcomes] == [(Result.FAILED, "server_error")]
+    assert done.learned == {}
+
+
+def test_a_dialect_that_was_told_wrong_is_a_failure_not_a_lesson():
+    api = FakeApi(MERGE, {REFS[0]: {"old": "1"}})
+    rules = Rules(REPLACE)
+    changes = changes_for(desire({"old": None}, REFS[:1]), api, rules)
+    assert changes[0].action is Action.UPDATE
+    done = carry_out(api, changes, rules)
+    assert results(done) == [Result.FAILED]
+    assert len(api.posts) == 1
+
+
+def test_more_entries_than_a_call_may_carry_are_verified_at_the_end():
+    old = {f"o{index:02}": "1" for index in range(10)}
+    new = {f"n{index:02}": "1" for index in range(10)}
+    api = FakeApi(MERGE_NULL, {REFS[0]: old})
+    rules = Rules(MERGE_NULL)
+    (outcome,) = carry_out(api, changes_for(desire({**dict.fromkeys(old), **new}, REFS[:1]), api, rules), rules).outcomes
+    assert (outcome.result, outcome.writes) == (Result.APPLIED, 2)
+    assert api.held[REFS[0]] == new
+
+
+def test_nothing_to_do_is_done_at_once():
+    assert carry_out(FakeApi(REPLACE, {}), [], Rules(REPLACE)).outcomes == []
+    assert look(FakeApi(REPLACE, {}), []).readings == {}

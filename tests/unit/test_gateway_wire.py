@@ -1,0 +1,225 @@
+"""The wire against real sockets: a small server that answers, hangs up, resets, stalls and talks nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import ssl
+import struct
+from contextlib import asynccontextmanager
+
+import aiohttp
+import httpx
+import pytest
+from aiohttp.http_exceptions import BadStatusLine
+
+from reconciler.gateway.transport import BodyTransport
+from reconciler.gateway.wire import _TRANSLATIONS, translated, wire_transport
+
+GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b\r\nX-Request-Id: req_1\r\n\r\n{}"
+
+
+class Server:
+    """Plays one act per request; an act is bytes to send and what to do then: keep, close, reset or stall."""
+
+    def __init__(self, *acts):
+        self.acts = list(acts)
+        self.heads = []
+        self.connections = 0
+        self.url = ""
+        self.over = asyncio.Event()
+
+    async def _serve(self, reader, writer):
+        self.connections += 1
+        try:
+            await self._play(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async def _play(self, reader, writer):
+        while True:
+            self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+            text, ending = self.acts.pop(0) if len(self.acts) > 1 else self.acts[0]
+            writer.write(text)
+            await writer.drain()
+            if ending == "stall":
+                await self.over.wait()
+            if ending == "reset":
+                option = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
+                writer.transport.abort()
+            if ending != "keep":
+                return
+
+    @asynccontextmanager
+    async def running(self):
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            yield self
+        finally:
+            self.over.set()
+            server.close()
+            await server.wait_closed()
+
+
+def exchange(*acts, method="GET", requests=1, read_timeout=5.0):
+    """Send requests one after the other; the last answer (read) and the server with what it saw."""
+
+    async def run():
+        async with Server(*acts).running() as server, BodyTransport(wire_transport(4)) as transport:
+            for _ in range(requests):
+                request = httpx.Request(
+                    method,
+                    f"{server.url}/v1/threads/t%3A1?api-version=v1",
+                    headers={"x-mine": "1"},
+                    content=b"{}" if method == "POST" else None,
+                    extensions={"timeout": httpx.Timeout(5, read=read_timeout).as_dict()},
+                )
+                response = await transport.handle_async_request(request)
+            return response, server
+
+    return asyncio.run(run())
+
+
+def test_an_answer_arrives_with_its_status_headers_and_body():
+    response, server = exchange((GOOD, "keep"))
+    assert (response.status_code, response.headers["x-request-id"], response.content) == (200, "req_1", b"{}")
+    assert server.heads[0].startswith(b"GET /v1/threads/t")
+
+
+def test_connections_are_kept_and_cookies_are_not():
+    _, server = exchange((GOOD, "keep"), requests=3)
+    assert server.connections == 1
+    assert b"cookie" not in b"".join(server.heads).lower()
+
+
+FAILURES = {
+    "hangs up": ((b"", "close"), httpx.RemoteProtocolError, "Server disconnected"),
+    "resets": ((b"", "reset"), httpx.ReadError, "reset by peer"),
+    "stalls": ((b"", "stall"), httpx.ReadTimeout, "Timeout"),
+    "speaks something else": ((b"SSH-2.0-OpenSSH\r\n\r\n", "close"), httpx.RemoteProtocolError, ""),
+    "sends half a head": ((b"HTTP/1.1 200 OK\r\nContent-Le", "close"), httpx.RemoteProtocolError, ""),
+    "sends half a body": ((b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{"a"', "close"), httpx.ReadError, ""),
+    "resets within a body": ((b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{"a"', "reset"), httpx.ReadError, ""),
+    "stalls within a body": ((b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{"a"', "stall"), httpx.ReadTimeout, ""),
+    "breaks its chunks": (
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "close"),
+        httpx.TransportError,
+        "",
+    ),
+    "sends an endless header": ((b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000, "close"), httpx.RemoteProtocolError, ""),
+}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("case", FAILURES)
+def test_a_server_that_fails_is_told_truthfully(case, method):
+    act, ours, text = FAILURES[case]
+    with pytest.raises(ours, match=text or None) as caught:
+        exchange(act, method=method, read_timeout=0.2)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_lost_get_is_sent_once_more_by_aiohttp_and_a_lost_post_is_not():
+    response, server = exchange((b"", "close"), (GOOD, "keep"))
+    assert (response.status_code, len(server.heads)) == (200, 2)
+    with pytest.raises(httpx.RemoteProtocolError):
+        exchange((b"", "close"), (GOOD, "keep"), method="POST")
+
+
+def send_to(url, transport_of=wire_transport):
+    async def run():
+        async with transport_of(1) as transport:
+            await transport.handle_async_request(httpx.Request("GET", url))
+
+    asyncio.run(run())
+
+
+def unused_port():
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        return holder.getsockname()[1]
+
+
+def test_a_refused_connection_is_no_timeout():
+    with pytest.raises(httpx.ConnectError, match="Connect call failed"):
+        send_to(f"http://127.0.0.1:{unused_port()}/")
+
+
+def test_a_server_without_tls_is_a_connect_error():
+    async def answer_plainly(reader, writer):
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async def run():
+        server = await asyncio.start_server(answer_plainly, "127.0.0.1", 0)
+        async with server, wire_transport(1) as wire:
+            port = server.sockets[0].getsockname()[1]
+            await wire.handle_async_request(httpx.Request("GET", f"https://127.0.0.1:{port}/"))
+
+    with pytest.raises(httpx.ConnectError):
+        asyncio.run(run())
+
+
+def test_another_scheme_is_not_supported():
+    with pytest.raises(httpx.UnsupportedProtocol):
+        send_to("gopher://127.0.0.1/")
+
+
+def test_closing_leaves_nothing_behind():
+    async def run():
+        async with Server((GOOD, "keep")).running() as server:
+            async with BodyTransport(wire_transport(8)) as transport:
+                requests = (httpx.Request("GET", server.url) for _ in range(20))
+                await asyncio.gather(*map(transport.handle_async_request, requests))
+            abandoned = wire_transport(1)
+            await abandoned.aclose()
+
+    asyncio.run(run(), debug=True)
+    gc.collect()  # unclosed sockets and sessions warn here, and warnings fail the run
+
+
+def aiohttp_errors(family=aiohttp.ClientError):
+    return {family, *(error for child in family.__subclasses__() for error in aiohttp_errors(child))}
+
+
+@pytest.mark.parametrize("foreign", sorted(aiohttp_errors(), key=lambda error: error.__name__))
+def test_every_error_of_aiohttp_has_a_translation(foreign):
+    assert any(issubclass(foreign, row) for row, _ in _TRANSLATIONS)
+
+
+@pytest.mark.parametrize(
+    ("error", "ours", "text"),
+    [
+        (ConnectionResetError(104, "Connection reset by peer"), httpx.ReadError, "reset by peer"),
+        (TimeoutError(), httpx.ReadTimeout, "TimeoutError"),
+        (ssl.SSLError("record"), httpx.ReadError, "record"),
+        (aiohttp.ClientPayloadError("cut off"), httpx.ReadError, "cut off"),
+        (aiohttp.InvalidURL("x"), httpx.UnsupportedProtocol, "x"),
+        (BadStatusLine("junk"), httpx.RemoteProtocolError, "Bad status line"),
+    ],
+)
+def test_the_first_cause_decides_the_translation(error, ours, text):
+    coarse = httpx.ConnectTimeout("coarse")
+    coarse.__cause__ = error
+    for arrived in (error, coarse):
+        truth = translated(arrived)
+        assert type(truth) is ours
+        assert text in str(truth)
+
+
+def test_other_errors_are_left_alone():
+    assert translated(RuntimeError("ours")) is None
+    assert translated(httpx.ReadError("told by httpx itself")) is None
+
+    async def run():
+        async with wire_transport(1) as transport:
+            await transport.handle_async_request(None)
+
+    with pytest.raises(AttributeError):
+        asyncio.run(run())
