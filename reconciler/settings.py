@@ -80,7 +80,7 @@ class Target:
     manifests: tuple[Path, ...] = ()
     parallelism: int = PARALLELISM
     rate: Rate = Rate()
-    writes: Mapping[str, Dialect] = MappingProxyType({})
+    writes: Mapping[str, Dialect] = field(default_factory=dict)
     removals: Removals = Removals.BLOCK
     missing: Literal["error", "warn"] = "error"
     ledger_remote: str | None = None

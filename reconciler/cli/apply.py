@@ -158,8 +158,12 @@ def _check_guards(proposal: _Proposal) -> None:
 
 
 def _guards(session: Session) -> Guards:
-    given = {"max_changed": session.options.max_changed, "max_removed": session.options.max_removed}
-    return replace(session.settings.guards, **{name: value for name, value in given.items() if value is not None})
+    options, guards = session.options, session.settings.guards
+    if options.max_changed is not None:
+        guards = replace(guards, max_changed=options.max_changed)
+    if options.max_removed is not None:
+        guards = replace(guards, max_removed=options.max_removed)
+    return guards
 
 
 def _ask(report: Report, session: Session) -> None:

@@ -6,6 +6,7 @@ A document is written before the process ends, whatever happened; so every comma
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +59,17 @@ def reported(kind: DocumentKind, options: Options, work: Callable[[Report], None
     except ReconcilerError as error:
         report.fail(error)
         failed = True
+    except Exception as error:  # noqa: BLE001 - a mistake of ours must not cost the document, nor show a trace
+        report.note(ExitCode.ERROR, Problem("internal", _internal(error, options)))
+        failed = True
     _deliver(report, options, failed=failed)
     return report.exit_code
+
+
+def _internal(error: Exception, options: Options) -> str:
+    if options.verbose:
+        traceback.print_exception(error)
+    return f"internal error, please report it ({type(error).__name__}: {error}); --verbose shows where it happened"
 
 
 def _deliver(report: Report, options: Options, *, failed: bool) -> None:

@@ -17,7 +17,7 @@ from reconciler import manifest, settings
 from reconciler.compare import Rules
 from reconciler.document import BasePart, Head, Identity, TargetPart
 from reconciler.engine import Brake
-from reconciler.errors import ExitCode, InvalidInput, Problem, WrongUsage
+from reconciler.errors import ExitCode, Problem, WrongUsage
 from reconciler.git import work_tree
 from reconciler.kinds import KINDS
 from reconciler.model import matches
@@ -73,7 +73,7 @@ class Session:
     def introduce(self, report: Report) -> None:
         """Fill in the parts of the document that say where the run takes place."""
         target = self.target
-        report.parts["target"] = TargetPart(name=target.name, provider=target.provider, base_url=target.base_url)
+        report.parts["target"] = TargetPart(name=target.name, provider=target.provider.name, base_url=target.base_url)
         report.parts["identity"] = self.identity()
         report.parts["head"] = self._head()
         report.parts["base"] = BasePart()
@@ -89,14 +89,11 @@ class Session:
     async def gateway(self, *, read_only: bool) -> AsyncIterator[Gateway]:
         """Open the door to the target."""
         from reconciler.gateway.client import Connection, open_gateway
-        from reconciler.gateway.providers import PROVIDERS
 
         target = self.target
-        provider = PROVIDERS[target.provider]
-        connection = Connection(
-            provider, target.base_url, target.credential(os.environ), target.organization, target.project
-        )
-        with self._embedded(embedded=provider.embedded) as transport:
+        credential = target.credential(os.environ)
+        connection = Connection(target.provider, target.base_url, credential, target.organization, target.project)
+        with self._embedded(embedded=connection.embedded) as transport:
             async with open_gateway(
                 connection,
                 reads_per_minute=target.rate.reads_per_minute,
@@ -178,7 +175,10 @@ def resolve(options: Options) -> Settings:
 
 def load(found: Settings, options: Options) -> manifest.Manifests:
     """Read the manifests: those at the paths given, or the target's."""
-    paths = [_existing(options.at(path), path) for path in options.paths] if options.paths else [*_configured(found)]
+    if options.paths:
+        paths = [_existing(options.at(path), path) for path in options.paths]
+    else:
+        paths = list(found.target.existing_manifests())
     skip = frozenset([found.file]) if found.file else frozenset[Path]()
     loaded = manifest.load(paths, root=found.root, skip=skip)
     if options.paths and not loaded.files:
@@ -190,14 +190,6 @@ def _existing(path: Path, name: str) -> Path:
     if not path.exists():
         raise WrongUsage(f"{name} does not exist")
     return path
-
-
-def _configured(found: Settings) -> Iterator[Path]:
-    for path in found.target.manifests:
-        if not path.exists():
-            message = f"the manifests folder {path} does not exist; make it, or name another under `manifests`"
-            raise InvalidInput(Problem("no_manifests", message, found.target.location))
-        yield path
 
 
 def _select(resources: tuple[Desired, ...], options: Options) -> tuple[Desired, ...]:

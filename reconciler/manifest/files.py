@@ -47,7 +47,7 @@ def find(paths: Sequence[Path], *, root: Path, skip: frozenset[Path] = frozenset
     """
     search = _Search(root)
     for path in paths:
-        if not path.exists():
+        if not _exists(path):
             raise FileNotFoundError(2, "no such file or folder", str(path))
         if path.is_dir():
             search.folder(path)
@@ -56,6 +56,14 @@ def find(paths: Sequence[Path], *, root: Path, skip: frozenset[Path] = frozenset
     left_out = {Path(os.path.realpath(path)) for path in skip}
     files = (ManifestFile(path, name_of(path, root)) for real, path in search.reached.items() if real not in left_out)
     return Found(tuple(sorted(files, key=lambda file: file.name)), tuple(search.problems))
+
+
+def _exists(path: Path) -> bool:
+    """Tell whether `path` leads to something; what must not be looked at counts as absent."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 class _Search:
@@ -82,10 +90,10 @@ class _Search:
             elif not Path(os.path.realpath(path)).is_relative_to(inside):
                 name = name_of(folder, self._root)
                 self._complain("link_outside", path, f"this link leads out of {name}: put a copy of the file there")
-            elif path.exists():
+            elif path.is_file():
                 self.take(path)
             else:
-                self._complain("unreadable_file", path, "this link leads nowhere: remove it")
+                self._complain("unreadable_file", path, "this link leads to no file: remove it")
 
     def _below(self, folder: Path) -> Iterator[Path]:
         """Yield the manifests below `folder` by name, those of a folder where its name stands."""
@@ -100,8 +108,12 @@ class _Search:
             path = folder / entry.name
             if entry.is_dir(follow_symlinks=False):
                 yield from self._below(path)
-            elif path.suffix in SUFFIXES and (entry.is_file() or not path.exists()):
+            elif path.suffix in SUFFIXES and (entry.is_file(follow_symlinks=False) or _links_to_no_folder(path)):
                 yield path
 
     def _complain(self, code: str, path: Path, message: str) -> None:
         self.problems.append(Problem(code, message, Location(name_of(path, self._root), 1, 1)))
+
+
+def _links_to_no_folder(path: Path) -> bool:
+    return path.is_symlink() and not path.is_dir()

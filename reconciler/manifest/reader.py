@@ -188,7 +188,7 @@ def _read_slowly(text: str, document: Document, restore: Mapping[str, str], reje
         again.problems.append(_syntax_problem(error, text, document.file))
     except _Refused as refused:
         again.problems.append(refused.problem)
-    except (ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError, NotImplementedError):
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         # The pure parser trips over some nonsense with errors of all sorts; libyaml has already named the fault.
         again.problems.append(_syntax_problem(rejected, text, document.file))
     return again
@@ -589,14 +589,17 @@ class _Fault:
     def __init__(self, error: Any, text: str) -> None:
         self.problem = shown(error.problem or error.context or "")
         self.context = error.context or ""
-        self.place: Place = error.problem_mark.line << 32 | error.problem_mark.column
-        start = error.context_mark or error.problem_mark
-        self.start: Place = start.line << 32 | start.column
-        lines = _LINE_BREAK.split(text)
-        self.line = lines[error.problem_mark.line] if error.problem_mark.line < len(lines) else ""
-        self.above = lines[error.problem_mark.line - 1] if 0 < error.problem_mark.line <= len(lines) else ""
-        self.before = self.line[: error.problem_mark.column]
-        self.character = self.line[error.problem_mark.column :][:1]
+        mark, lines = error.problem_mark, _LINE_BREAK.split(text)
+        # libyaml ends a text without a line break one line further down than there is text.
+        line = min(mark.line, len(lines) - 1)
+        column = min(mark.column if line == mark.line else len(lines[line]), len(lines[line]))
+        start = error.context_mark or mark
+        self.place: Place = line << 32 | column
+        self.start: Place = min(start.line << 32 | start.column, self.place)
+        self.line = lines[line]
+        self.above = lines[line - 1] if line else ""
+        self.before = self.line[:column]
+        self.character = self.line[column : column + 1]
 
     @property
     def start_line(self) -> int:

@@ -26,7 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from reconciler.errors import Location, Problem
 from reconciler.kinds import BY_PLURAL, KINDS, Kind
-from reconciler.manifest.problems import OURS, Finding, Strict, findings, problem_of, twice_problems
+from reconciler.manifest.problems import OURS, Finding, Strict, findings, in_order, problem_of, twice_problems
 from reconciler.manifest.reader import Map, Seq, Unclear, location, not_a_string
 from reconciler.manifest.words import meant, shown
 from reconciler.model import (
@@ -223,9 +223,9 @@ class Entry:
 def read_document(document: Document) -> FileManifest:
     """Turn a document into resources, or into every problem that it has."""
     if not document.readable:
-        return FileManifest(problems=tuple(document.problems))
+        return FileManifest(problems=in_order(document.problems))
     if not isinstance(document.root, Map):
-        return FileManifest(problems=(*document.problems, _no_manifest(document)))
+        return FileManifest(problems=in_order([*document.problems, _no_manifest(document)]))
     entries = list(_entries(document.root))
     defaults = _part(document.root, "defaults")
     problems = [*document.problems, *twice_problems(document, _twice_wording(document.root))]
@@ -236,7 +236,7 @@ def read_document(document: Document) -> FileManifest:
     problems += _across(entries, defaults, document)
     if problems:
         refused = tuple((entry.ref, document.location(entry.place)) for entry in entries)
-        return FileManifest(problems=tuple(problems), refused=refused)
+        return FileManifest(problems=in_order(problems), refused=refused)
     return FileManifest(tuple(_desired(entries, defaults, model, document.file)))
 
 
@@ -435,7 +435,7 @@ def _takes_scalars(path: tuple[str | int, ...], document: Document) -> bool:
 def _value_problem(finding: Finding, at: Location, *, scalars: bool) -> Problem:
     if finding.plain is None:
         message = f"{finding.described()} is no metadata value: write one string, for instance JSON in single quotes"
-        return Problem("not_a_string", message, at)
+        return Problem("not_a_scalar" if scalars else "not_a_string", message, at)
     if not scalars:
         return Problem("not_a_string", not_a_string(finding.plain, "metadata values"), at)
     text = shown(finding.plain.raw)

@@ -85,7 +85,8 @@ def _count(number: int, noun: str) -> str:
 
 def _heading(document: Document) -> str:
     target = document.target
-    return f"Target {plain(target.name or '?')} ({plain(target.base_url or '?')}), {_base(document)}."
+    where = "the embedded emulator" if target.provider == "emulator" else target.base_url or "?"
+    return f"Target {plain(target.name or '?')} ({plain(where)}), {_base(document)}."
 
 
 def _base(document: Document) -> str:

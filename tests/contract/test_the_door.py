@@ -178,7 +178,12 @@ def test_pairs_are_counted_after_merging(door, dialect, tmp_path):
 
 @DOORS
 def test_values_arrive_byte_for_byte(door, tmp_path):
-    entries = {"nfc é": "é", "nfd e\u0301": "e\u0301", "text": 'a\n\t"\\ \u2028\u0085\u202e😀', "base64": "H4sIAAAA+/=="}
+    entries = {
+        "nfc é": "é",
+        "nfd e\u0301": "e\u0301",
+        "text": 'a\n\t"\\ \u2028\u0085\u202e😀',
+        "base64": "H4sIAAAA+/==",
+    }
     assert through(door, REPLACE, tmp_path, lambda api: attempt(api, REF, entries)) == entries
 
 

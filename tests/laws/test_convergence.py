@@ -24,7 +24,9 @@ SERVERS = (REPLACE, MERGE, MERGE_NULL, MERGE_EMPTY)
 keys = st.sampled_from([f"k{n}" for n in range(12)] + ["__k", "run.a", "run.b", "clé", "k\u0301"])
 values = st.sampled_from(["", "1", "2", "3", "x" * 512, "é", "e\u0301", '"\\\n'])
 observed_maps = st.dictionaries(keys, values, max_size=MAX_PAIRS)
-declared_maps = st.dictionaries(keys.filter(lambda key: not key.startswith("run.")), st.none() | values, max_size=MAX_PAIRS)
+declared_maps = st.dictionaries(
+    keys.filter(lambda key: not key.startswith("run.")), st.none() | values, max_size=MAX_PAIRS
+)
 ignores = st.sampled_from([(), ("run.*",)])
 ownerships = st.sampled_from(list(Ownership))
 bases = st.none() | st.builds(

@@ -14,6 +14,7 @@ import click
 import httpx
 import pytest
 from click.testing import CliRunner
+
 from reconciler.cli.emulate import emulate
 from reconciler.emulator.store import opened
 from reconciler.errors import ReconcilerError

@@ -101,7 +101,9 @@ def test_the_fingerprint_covers_the_decided_keys_and_no_other():
     assert fingerprint({"a": "0", "x": "1"}) == fingerprint({"a": "0", "x": "2"})
     assert fingerprint({"a": "0"}) != fingerprint({"a": "2"})
     assert fingerprint({"a": "0", "x": "1"}, "exclusive") != fingerprint({"a": "0", "x": "2"}, "exclusive")
-    assert fingerprint({"a": "0", "x": "1"}, "exclusive", ["x"]) == fingerprint({"a": "0", "x": "2"}, "exclusive", ["x"])
+    assert fingerprint({"a": "0", "x": "1"}, "exclusive", ["x"]) == fingerprint(
+        {"a": "0", "x": "2"}, "exclusive", ["x"]
+    )
 
 
 def test_a_field_names_the_base_that_it_was_held_against():

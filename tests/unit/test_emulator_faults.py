@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from reconciler.emulator.faults import NO_FAULTS, FaultRule, Faults, Mishap, answer
 from reconciler.emulator.service import Request, Rules, seed
 from reconciler.emulator.store import MemoryStore

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+
 from reconciler.dialects import REPLACE
 from reconciler.emulator import live_rules
 from reconciler.emulator.faults import FaultRule, Faults, Mishap

@@ -8,6 +8,7 @@ from itertools import count
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from reconciler.dialects import AUTO, MERGE, MERGE_EMPTY, MERGE_NULL, PROBE_NULL, REPLACE
 from reconciler.emulator.service import Held, Request, Response, Rules, handle, seed
 from reconciler.emulator.store import MemoryStore

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from reconciler.dialects import REPLACE
 from reconciler.emulator import embedded
 from reconciler.emulator.service import Held, Span

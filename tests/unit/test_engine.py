@@ -25,9 +25,7 @@ def changes_for(desired, api, rules):
 
 
 def carry_out(api, changes, rules, *, parallelism=2, brake=None, emit=engine.silence):
-    work = apply(
-        api, changes, lambda _kind: rules, parallelism=parallelism, brake=brake or Brake(), emit=emit
-    )
+    work = apply(api, changes, lambda _kind: rules, parallelism=parallelism, brake=brake or Brake(), emit=emit)
     return asyncio.run(work)
 
 
@@ -244,9 +242,7 @@ def test_a_foreign_key_that_was_sent_and_is_not_in_the_answer_is_a_failure():
 
 
 def test_a_foreign_key_that_somebody_changed_meanwhile_is_no_failure():
-    api = Scripted(
-        REPLACE, {REFS[0]: {"seen": "1"}}, on_post=lambda *_: Observed({"a": "1", "seen": "2", "new": "3"})
-    )
+    api = Scripted(REPLACE, {REFS[0]: {"seen": "1"}}, on_post=lambda *_: Observed({"a": "1", "seen": "2", "new": "3"}))
     rules = Rules(REPLACE)
     assert results(carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules)) == [Result.APPLIED]
 
@@ -394,9 +390,7 @@ def test_auto_gets_to_know_the_server_by_one_resource(server, removals, expected
     events = []
     api = FakeApi(server, dict.fromkeys(REFS, {"old": "1", "seen": "1"}))
     rules = Rules(AUTO, removals)
-    done = carry_out(
-        api, changes_for(desire({"old": None}), api, rules), rules, parallelism=6, emit=events.append
-    )
+    done = carry_out(api, changes_for(desire({"old": None}), api, rules), rules, parallelism=6, emit=events.append)
     assert results(done) == [expected] * 6
     first = api.posts[0][0]
     assert [entries for ref, entries in api.posts if ref == first] == calls
@@ -465,7 +459,9 @@ def test_more_entries_than_a_call_may_carry_are_verified_at_the_end():
     new = {f"n{index:02}": "1" for index in range(10)}
     api = FakeApi(MERGE_NULL, {REFS[0]: old})
     rules = Rules(MERGE_NULL)
-    (outcome,) = carry_out(api, changes_for(desire({**dict.fromkeys(old), **new}, REFS[:1]), api, rules), rules).outcomes
+    (outcome,) = carry_out(
+        api, changes_for(desire({**dict.fromkeys(old), **new}, REFS[:1]), api, rules), rules
+    ).outcomes
     assert (outcome.result, outcome.writes) == (Result.APPLIED, 2)
     assert api.held[REFS[0]] == new
 

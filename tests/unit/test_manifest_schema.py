@@ -1,0 +1,224 @@
+"""One manifest: what it asks for, and every problem at its place."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.errors import Location
+from reconciler.kinds import KINDS
+from reconciler.manifest import FileManifest, read_manifest
+from reconciler.manifest.schema import Manifest, ScalarManifest
+from reconciler.model import Acceptance, Desired, Ownership, Ref
+
+BAD = sorted((Path(__file__).parent.parent / "cases" / "bad_manifests").glob("*.yaml"))
+EXPECTED = re.compile(r"^# problem: (\d+):(\d+) (\w+)$", re.MULTILINE)
+
+
+def read(text: str) -> FileManifest:
+    return read_manifest(text.encode(), "f.yaml")
+
+
+def only(text: str) -> Desired:
+    manifest = read(text)
+    assert manifest.problems == ()
+    (desired,) = manifest.resources
+    return desired
+
+
+def message(text: str) -> str:
+    (problem,) = read(text).problems
+    return problem.message
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
+def test_every_problem_of_a_bad_manifest_is_told_at_its_place(path: Path) -> None:
+    data = path.read_bytes()
+    expected = [Location(path.name, int(line), int(column)) for line, column, _ in EXPECTED.findall(data.decode())]
+    manifest = read_manifest(data, path.name)
+    assert manifest.resources == ()
+    assert sorted((found.location, found.code) for found in manifest.problems) == sorted(
+        zip(expected, (code for _, _, code in EXPECTED.findall(data.decode())), strict=True)
+    )
+
+
+def test_the_problems_of_a_file_are_in_the_order_of_their_places() -> None:
+    for path in BAD:
+        places = [found.location for found in read_manifest(path.read_bytes(), path.name).problems]
+        assert places == sorted(places)
+
+
+def test_a_resource_carries_everything_that_it_declares() -> None:
+    desired = only("""\
+version: 1
+defaults:
+  ignore: ["runtime.*"]
+  metadata: {team: support, plan: free}
+threads:
+  thread_abc123:
+    metadata:
+      plan: gold
+      trial_ends: null
+    ownership: exclusive
+    ignore: [seen, "runtime.*"]
+    protect: true
+    accept:
+      - {key: plan, value: silver, until: 2026-12-31, reason: known}
+      - {key: team, value: null, until: "2027-01-01"}
+""")
+    assert desired.ref == Ref("thread", "thread_abc123")
+    assert desired.metadata == {"team": "support", "plan": "gold", "trial_ends": None}
+    assert (desired.ownership, desired.ignore, desired.protect) == (Ownership.EXCLUSIVE, ("runtime.*", "seen"), True)
+    assert desired.accept == (
+        Acceptance("plan", "silver", "2026-12-31", "known"),
+        Acceptance("team", None, "2027-01-01"),
+    )
+    assert desired.location == Location("f.yaml", 6, 3)
+    assert {key: (at.line, at.column) for key, at in desired.sources.items()} == {
+        "team": (4, 14), "plan": (8, 7), "trial_ends": (9, 7)
+    }  # fmt: skip
+    assert len(desired.sources) == 3
+
+
+@pytest.mark.parametrize("body", ["", " {}", " null", " {metadata: {}}"])
+def test_a_resource_that_says_nothing_inherits_the_defaults(body: str) -> None:
+    defaults = "defaults: {ownership: exclusive, ignore: [x], metadata: {a: b, c: null}}"
+    desired = only(f"version: 1\n{defaults}\nthreads:\n  t:{body}\n")
+    assert desired.metadata == {"a": "b", "c": None}
+    assert (desired.ownership, desired.ignore, desired.protect) == (Ownership.EXCLUSIVE, ("x",), False)
+
+
+def test_a_resource_that_says_declared_overrides_defaults_that_say_exclusive() -> None:
+    desired = only("version: 1\ndefaults: {ownership: exclusive}\nthreads: {t: {ownership: declared}}")
+    assert desired.ownership is Ownership.DECLARED
+
+
+def test_a_null_overrides_a_default_and_a_value_overrides_a_null() -> None:
+    desired = only("version: 1\ndefaults: {metadata: {a: x, b: null}}\nthreads: {t: {metadata: {a: null, b: y}}}")
+    assert desired.metadata == {"a": None, "b": "y"}
+
+
+@pytest.mark.parametrize(
+    "text", ["version: 1", "version: 1\ndefaults:\nthreads:\n", "version: 1\ndefaults: {}\nthreads: {}\nruns: null"]
+)
+def test_a_file_may_declare_nothing(text: str) -> None:
+    assert read(text) == FileManifest()
+
+
+def test_every_kind_has_a_section_and_every_id_its_form() -> None:
+    lines = (f"{kind.plural}: {{{'p/c' if kind.nested else 'c'}: }}\n" for kind in KINDS.values())
+    manifest = read("version: 1\n" + "".join(lines))
+    assert manifest.problems == ()
+    assert [resource.ref.kind for resource in manifest.resources] == list(KINDS)
+
+
+def test_numbers_and_booleans_are_values_where_the_kind_takes_them() -> None:
+    desired = only("version: 1\nvector_store_files: {v/f: {metadata: {a: 1, b: 1.0, c: true, d: x, e: null}}}")
+    assert [(key, type(value)) for key, value in desired.metadata.items()] == [
+        ("a", int), ("b", float), ("c", bool), ("d", str), ("e", type(None))
+    ]  # fmt: skip
+
+
+def test_defaults_take_numbers_where_every_kind_of_the_file_does() -> None:
+    desired = only(
+        "version: 1\ndefaults: {metadata: {n: 5}}\nvector_store_files: {v/f: {accept: [{key: n, value: 6}]}}"
+    )
+    assert (desired.metadata, desired.accept) == ({"n": 5}, (Acceptance("n", 6),))
+
+
+def test_merged_keys_know_where_they_stand() -> None:
+    desired = only("""\
+version: 1
+threads:
+  t:
+    metadata:
+      <<: {a: x, b: y}
+      b: own
+""")
+    assert desired.metadata == {"b": "own", "a": "x"}
+    assert (desired.sources["a"].line, desired.sources["a"].column) == (5, 12)
+    assert (desired.sources["b"].line, desired.sources["b"].column) == (6, 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("threads: {t: {metadata: {a: 5}}}", '5 is a YAML number; metadata values are strings: write "5"', id="number"),
+        pytest.param("threads: {t: {metadata: {a: true}}}", 'true is a YAML boolean; metadata values are strings: write "true"', id="boolean"),
+        pytest.param("threads: {t: {metadata: {5: a}}}", '5 is a YAML number; keys are strings: write "5"', id="key"),
+        pytest.param("threads: {t: {metadata: {? : a}}}", 'nothing is written here; keys are strings: write ""', id="empty key"),
+        pytest.param("threads: {t: {metadata: {a: [x]}}}", "a list is no metadata value", id="list"),
+        pytest.param("thread: {}", "did you mean threads?", id="singular"),
+        pytest.param("Threads: {}", "did you mean threads?", id="capital"),
+        pytest.param("xyz: {}", "known are threads, messages", id="nothing is close"),
+        pytest.param("threads: {t: {metdata: {}}}", "did you mean metadata?", id="field"),
+        pytest.param("threads: {t: {accept: [{key: a, value: b, reasons: c}]}}", "did you mean reason?", id="field of accept"),
+        pytest.param("defaults: {ignored: []}", "did you mean ignore?", id="field of defaults"),
+        pytest.param("threads: {t: {metadata: {a: " + "x" * 513 + "}}}", "this one has 513", id="long value"),
+        pytest.param("threads: {t: {metadata: {" + "x" * 65 + ": a}}}", "this one has 65", id="long key"),
+        pytest.param("threads: {t: {ownership: all}}", "ownership must be declared or exclusive", id="ownership"),
+        pytest.param("threads: {t: }\nthreads: {}", "the key threads stands twice, first in line 2, column 1", id="twice"),
+        pytest.param("threads: {t: , t: }", "thread/t is declared twice, first in line 2, column 11", id="resource twice"),
+        pytest.param('threads: {"a\\e[31m": }', "a\\x1b[31m is no id", id="escape sequence"),
+        pytest.param("messages: {m: }", "that of a message is written parent/child", id="parent"),
+        pytest.param("vector_store_files: {v/f: {metadata: {a: 007}}}", 'or "007" for the text', id="octal or not"),
+        pytest.param("vector_store_files: {v/f: {metadata: {a: 2024-01-01}}}", "2024-01-01 is a YAML date", id="date"),
+    ],
+)  # fmt: skip
+def test_a_problem_says_what_to_do(text: str, words: str) -> None:
+    assert words in message(f"version: 1\n{text}")
+
+
+def test_a_key_like_the_marker_of_pydantic_is_a_key_like_any_other() -> None:
+    (problem,) = read('version: 1\nthreads: {t: {metadata: {"[key]": 5}}}').problems
+    assert (problem.code, problem.location) == ("not_a_string", Location("f.yaml", 2, 35))
+
+
+def test_a_file_with_problems_still_tells_what_it_declares() -> None:
+    manifest = read("version: 1\nthreads: {a: {metadata: {k: 5}}, b: }")
+    assert list(manifest.declared()) == [
+        (Ref("thread", "a"), Location("f.yaml", 2, 11)),
+        (Ref("thread", "b"), Location("f.yaml", 2, 34)),
+    ]
+
+
+def test_a_secret_in_the_wrong_place_is_not_repeated() -> None:
+    assert "sk-secret" not in message("version: 1\nthreads: {t: sk-secret}")
+
+
+_KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=64)
+_VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=512)
+
+
+@given(st.dictionaries(_KEYS, _VALUES | st.none(), max_size=16))
+def test_every_map_that_the_limits_allow_is_declared_as_it_is(pairs: dict[str, str | None]) -> None:
+    body = json.dumps({"version": 1, "threads": {"t": {"metadata": pairs}}})
+    assert dict(only(body).metadata) == pairs
+
+
+_YAMLISH = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["version", "threads", "messages", "defaults", "t", "metadata", "ignore", "accept", "vector_store_files",
+                         "protect", "ownership", "key", "value", "until", "[key]", "a/b"]) | st.text(max_size=3), inner, max_size=4),
+    max_leaves=25,
+)  # fmt: skip
+
+
+@given(_YAMLISH)
+def test_no_document_makes_the_schema_raise(tree: object) -> None:
+    manifest = read_manifest(json.dumps(tree).encode(), "f")
+    assert not (manifest.problems and manifest.resources)
+    assert all(problem.location for problem in manifest.problems)
+
+
+@pytest.mark.parametrize("model", [Manifest, ScalarManifest])
+def test_the_models_give_a_json_schema_with_descriptions(model: type[Manifest]) -> None:
+    schema = model.model_json_schema()
+    assert all("description" in part for part in schema["properties"].values())
+    assert set(schema["properties"]) == {"version", "defaults", *(kind.plural for kind in KINDS.values())}

@@ -1,0 +1,151 @@
+"""The document as text: what is refused, and that the same inputs give the same bytes."""
+
+import json
+
+import pytest
+
+from reconciler.compare import Rules, judge
+from reconciler.dialects import MERGE, REPLACE
+from reconciler.document import ChangePart, Document, Identity, TargetPart, plan_parts
+from reconciler.errors import Fault, InvalidInput, Location
+from reconciler.model import Desired, Observed, Ref, Unread
+from reconciler.plan import Plan
+from reconciler.planfile import changes_of, check_target, digest, dumps, loads
+
+
+def document(**parts):
+    desired = Desired(
+        Ref("thread", "t"),
+        {"a": "1"},
+        location=Location("m.yaml", 3, 3),
+        sources={"a": Location("m.yaml", 4, 16)},
+    )
+    change = judge(desired, Observed({"a": "0", "x": "\ud800\u202e"}), None, Rules(MERGE))
+    failed = judge(Desired(Ref("thread", "u"), {}), Unread(Fault("timeout", "slow")), None, Rules(MERGE))
+    return Document(kind="plan", **{**plan_parts(Plan((change, failed)), 2, keeps=False), **parts})
+
+
+def resealed(text, **changed):
+    """Return a document's text with some parts changed and a digest that fits."""
+    content = json.loads(text) | changed
+    content["digest"] = digest(content)
+    return json.dumps(content)
+
+
+def refused(text):
+    with pytest.raises(InvalidInput) as caught:
+        loads(text, "plan.json")
+    (problem,) = caught.value.found
+    assert problem.location == Location("plan.json", 1, 1)
+    return problem.code
+
+
+def test_the_same_document_gives_the_same_bytes():
+    assert dumps(document()) == dumps(document())
+    assert dumps(document()).endswith("}\n")
+
+
+def test_strangers_values_survive_without_a_raw_byte_of_theirs():
+    text = dumps(document())
+    assert text.isascii()
+    assert loads(text, "plan.json").changes[0].observed["x"] == "\ud800\u202e"
+
+
+def test_a_part_that_a_newer_minor_version_added_is_passed_over():
+    text = resealed(dumps(document()), format_version="1.7", invented={"a": 1})
+    assert loads(text, "plan.json").format_version == "1.7"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "not_json"),
+        ("{", "not_json"),
+        ("[" * 100_000, "not_json"),
+        ("[]", "not_a_plan"),
+        ("{}", "not_a_plan"),
+        ('{"format_version": "1.0"}', "not_a_plan"),
+        ('{"format_version": "2.0", "digest": ""}', "format_version"),
+        ('{"format_version": 10, "digest": ""}', "format_version"),
+        ('{"format_version": "1.0", "digest": "sha256:0"}', "damaged"),
+    ],
+    ids=["empty", "cut", "deep", "list", "object", "no digest", "next major", "no version", "wrong digest"],
+)
+def test_what_is_no_plan_is_refused(text, code):
+    assert refused(text) == code
+
+
+def test_an_edited_plan_is_refused():
+    assert refused(dumps(document()).replace('"1"', '"2"', 1)) == "damaged"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"kind": "poem"}, {"changes": {}}, {"changes": [{}]}, {"summary": 3}, {"left": "many"}],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_a_plan_of_another_shape_is_refused_even_with_a_digest_that_fits(changed):
+    assert refused(resealed(dumps(document()), **changed)) == "not_a_plan"
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("key", 7), ("op", "explode"), ("cause", "magic")],
+)
+def test_a_field_of_another_shape_is_refused(part, value):
+    content = json.loads(dumps(document()))
+    content["changes"][0]["fields"][0][part] = value
+    assert refused(resealed(json.dumps(content))) == "not_a_plan"
+
+
+@pytest.mark.parametrize("observed", [["a"], "text", 3])
+def test_a_map_that_is_none_is_refused(observed):
+    content = json.loads(dumps(document()))
+    content["changes"][0]["observed"] = observed
+    assert refused(resealed(json.dumps(content))) == "not_a_plan"
+
+
+def restored(**changed):
+    one = document().changes[0].model_copy(update=changed)
+    return changes_of(document(changes=(one,)), lambda _kind: Rules(REPLACE), "plan.json")
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [({"kind": "poem"}, "unknown_kind"), ({"id": "../assistants"}, "bad_id"), ({}, "other_dialect")],
+    ids=["kind", "id", "dialect"],
+)
+def test_a_change_that_cannot_be_carried_out_here_is_refused(changed, code):
+    with pytest.raises(InvalidInput) as caught:
+        restored(**changed)
+    assert caught.value.found[0].code == code
+
+
+def test_a_saved_change_keeps_its_places_and_its_fault():
+    first, second = changes_of(document(), lambda _kind: Rules(MERGE), "plan.json")
+    assert first.desired.location == Location("m.yaml", 3, 3)
+    assert first.fields[0].source == Location("m.yaml", 4, 16)
+    assert second.fault.code == "timeout"
+    assert second.observed is None
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        {"target": TargetPart(name="b", provider="openai", base_url="https://a.example")},
+        {"target": TargetPart(name="a", provider="openai", base_url="https://b.example")},
+        {"identity": Identity(project="p")},
+    ],
+    ids=["name", "address", "project"],
+)
+def test_a_plan_for_another_target_is_refused(there):
+    here = document(target=TargetPart(name="a", provider="openai", base_url="https://a.example"))
+    check_target(here, here, "plan.json")
+    with pytest.raises(InvalidInput) as caught:
+        check_target(here.model_copy(update=there), here, "plan.json")
+    assert caught.value.found[0].code == "other_target"
+
+
+def test_the_reference_of_a_change_is_its_kind_and_id():
+    assert isinstance(document().changes[0], ChangePart)
+    assert document().changes[0].ref == Ref("thread", "t")
