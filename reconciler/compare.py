@@ -169,8 +169,8 @@ class Change:
 
     @property
     def foreign(self) -> tuple[str, ...]:
-        """Return the observed keys that nobody of ours owns, sorted."""
-        return self.intent.foreign(self.observed or EMPTY)
+        """Return the observed keys that no manifest of ours owns, sorted."""
+        return tuple(key for key in self.intent.foreign(self.observed or EMPTY) if key not in self.intent.left)
 
     @property
     def writable(self) -> tuple[FieldChange, ...]:

@@ -32,10 +32,11 @@ class Kind:
     `name` is used in references, `plural` names the section in a manifest, `noun` is how the API's own
     messages call it. `path` is below the base URL, with `{id}` and, for kinds below a parent, `{parent}`;
     `field` is the property that holds the map. `scalars`: numbers and booleans are values here too.
-    `required`: a body without the field is refused; `nullable`: the field may be null in a body (we never send either).
-    `writes` is the dialect, `confirmed` whether a primary source says so for the vendor's own host; where it
-    does not, the dialect there is `auto`. `prefix` begins every id on the vendor's own host, `not_found` is its message for an unknown id, `retired` is
-    the day on which the vendor stopped serving the kind, and `successor` where to go.
+    `required`: a body without the field is refused; `nullable`: the field may be null in a body (we never send
+    either). `writes` is the dialect, `confirmed` whether a primary source says so for the vendor's own host;
+    where it does not, the dialect there is `auto`. `prefix` begins every id on the vendor's own host, `object` is
+    what it answers in the property of that name, `not_found` is its message for an unknown id. `retired` is the
+    day on which the vendor stopped serving the kind, and `successor` where to go.
     """
 
     name: str

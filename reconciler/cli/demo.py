@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,8 +27,8 @@ targets:
   local: {provider: emulator, manifests: [manifests]}   # embedded: no key, no network
 """
 
-EDITED = "threads/thread_onboarding_001"
-EDIT = {"metadata": {"plan": "silver", "seen_by": "support-bot"}}
+EDITED = "threads/thread_abc124"
+EDIT = {"metadata": {"plan": "free", "seen_by": "support-bot"}}
 
 
 @click.command()
@@ -47,20 +48,21 @@ def demo() -> None:
 def _tour(folder: Path) -> None:
     shutil.copytree(samples(), folder / "manifests")
     (folder / "reconciler.yaml").write_text(SETTINGS, encoding="utf-8")
-    _tell("A folder of manifests says which metadata each thread should carry.")
+    _tell("A folder of manifests says which metadata each thread and conversation should carry.")
     _command(folder, "validate")
-    _tell("What is there, and what differs? Nothing is written yet.")
-    _command(folder, "plan")
-    _tell("Make it so. (Without --yes it asks.)")
-    _command(folder, "apply", "--yes")
+    _tell("What is there, and what differs? Nothing is written; the plan is kept in a file.")
+    _command(folder, "plan", "--out", "json=plan.json")
+    _tell("Carry out just that plan. (Without --yes it asks; without a plan file it makes a plan first.)")
+    _command(folder, "apply", "plan.json", "--yes", "--quiet")
     _tell("Now there is nothing left to do.")
     _command(folder, "plan")
     _tell("Somebody changes a thread behind git's back.")
     _edit_behind_gits_back(folder)
-    _tell("The next plan shows it; the key that nobody declared is foreign and stays.")
+    _tell("The next plan shows it. The key that no manifest declares is foreign: it stays.")
     _command(folder, "plan", "--detailed-exitcode", expect=2)
-    _command(folder, "apply", "--yes")
-    _tell("Converged again.")
+    _tell("Git wins.")
+    _command(folder, "apply", "--yes", "--quiet")
+    _tell("Converged: exit code 0 where any difference would be 2.")
     _command(folder, "plan", "--detailed-exitcode")
 
 
@@ -75,28 +77,33 @@ def _tell(sentence: str) -> None:
 
 
 def _command(folder: Path, *arguments: str, expect: int = 0) -> None:
-    _show("reconciler", *arguments)
+    _show(f"reconciler {shlex.join(arguments)}")
     done = subprocess.run([sys.executable, "-m", "reconciler", *arguments], cwd=folder, check=False)  # noqa: S603 - ours
     if done.returncode != expect:
         raise ReconcilerError(f"the demo expected exit code {expect}, and got {done.returncode}")
 
 
-def _show(*words: str) -> None:
-    click.secho(f"$ {shlex.join(words)}", bold=True)
+def _show(command: str) -> None:
+    click.secho(f"$ {command}", bold=True)
     sys.stdout.flush()
 
 
 def _edit_behind_gits_back(folder: Path) -> None:
     """Change a thread over HTTP, as any other program would."""
-    import httpx
-
     arguments = ["emulate", "--database", ".reconciler/local.sqlite", "--port", "0"]
-    _show("reconciler", *arguments, "&")
+    _show(f"reconciler {shlex.join(arguments)} &")
     with _running(folder, arguments) as url:
         address = f"{url}/{EDITED}"
-        _show("curl", "-X", "POST", address, "-H", "content-type: application/json", "-d", json.dumps(EDIT))
-        answer = httpx.post(address, json=EDIT, trust_env=False)
-        click.echo(json.dumps(answer.json()["metadata"]))
+        _show(f"curl -X POST {address} -H 'content-type: application/json' -d '{json.dumps(EDIT)}'")
+        click.echo(_post(address))
+
+
+def _post(address: str) -> str:
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(address, json.dumps(EDIT).encode(), headers)  # noqa: S310 - our own loopback server
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(request) as answer:
+        return str(answer.read().decode())
 
 
 @contextmanager

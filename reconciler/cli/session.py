@@ -25,12 +25,11 @@ from reconciler.model import matches
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
-    import httpx
-
     from reconciler.cli.options import Options
     from reconciler.cli.report import Report
     from reconciler.events import Emit
     from reconciler.gateway.client import Gateway
+    from reconciler.gateway.transport import HandlerTransport
     from reconciler.model import Desired
     from reconciler.settings import Settings, Target
 
@@ -106,7 +105,7 @@ class Session:
                 yield gateway
 
     @contextlib.contextmanager
-    def _embedded(self, *, embedded: bool) -> Iterator[httpx.AsyncBaseTransport | None]:
+    def _embedded(self, *, embedded: bool) -> Iterator[HandlerTransport | None]:
         if not embedded:
             yield None
             return

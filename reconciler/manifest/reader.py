@@ -565,7 +565,7 @@ def _syntax_problem(error: Any, text: str, file: str) -> Problem:
     if mark is None:
         return _character_problem(text, file)
     fault = _Fault(error, text)
-    for recognise in (_tab, _colon, _open_quote, _flow, _indentation, _start, _escape):
+    for recognise in (_tab, _colon, _open_quote, _flow, _indentation, _document, _start, _escape):
         if (found := recognise(fault)) is not None:
             message, place = found
             return Problem("yaml_syntax", message, location(file, place))
@@ -573,8 +573,9 @@ def _syntax_problem(error: Any, text: str, file: str) -> Problem:
 
 
 def _character_problem(text: str, file: str) -> Problem:
+    """Name the character that the parsers refuse to read, wherever it stands."""
     found = _CONTROL.search(text)
-    if found is None:
+    if found is None:  # not known to happen: libyaml refuses just these characters without naming a place
         return Problem("yaml_syntax", "this is no valid YAML", location(file, 0))
     at, point = location(file, _place_of(text, found.start())), ord(found[0])
     if point == 0:
@@ -617,6 +618,8 @@ def _tab(fault: _Fault) -> _Hint:
     return "a tab cannot indent in YAML: use spaces", (fault.place >> 32) << 32 | indent.index("\t")
 
 
+_LONGEST_KEY = 1024
+"""Characters between the beginning of a key and its colon, at most (YAML 1.2, section 7.4)."""
 _NO_SPACE = re.compile(r"\s*[\w.-]+:[^\s/]")
 
 
@@ -630,6 +633,8 @@ def _colon(fault: _Fault) -> _Hint:
             return "a space is missing after this colon", place
         return "this line is indented too far, or the line above is not complete", fault.place
     if "could not find expected ':'" in fault.problem:
+        if _LONGEST_KEY < fault.place - fault.start < _COLUMNS:
+            return f"a key that is written with more than {_LONGEST_KEY} characters cannot be read", fault.start
         line = fault.start_line
         return f'line {line} is no "key: value": a colon with a space behind it is missing', fault.start
     return None
@@ -654,13 +659,21 @@ def _flow(fault: _Fault) -> _Hint:
 def _indentation(fault: _Fault) -> _Hint:
     if "while parsing a block" not in fault.context:
         return None
-    if fault.line.strip() == "":
-        return f"what begins on line {fault.start_line} is not complete", fault.place
+    if fault.character in {"]", "}"}:
+        return f'there is nothing that this "{fault.character}" could close', fault.place
     return f"this does not fit the indentation of what begins on line {fault.start_line}", fault.place
+
+
+def _document(fault: _Fault) -> _Hint:
+    if "document start" in fault.problem:
+        return "this does not belong to what stands above it: check its indentation", fault.place
+    return None
 
 
 def _start(fault: _Fault) -> _Hint:
     if "cannot start any token" in fault.problem:
+        if fault.character == "\t":
+            return "a tab cannot stand here: use spaces", fault.place
         return f'a value cannot begin with "{shown(fault.character)}": quote it', fault.place
     return None
 

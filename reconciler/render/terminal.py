@@ -44,7 +44,7 @@ def validation(document: Document) -> str:
 
 def plan(document: Document) -> str:
     """Return the plan: what differs, the summary last. One line if nothing does."""
-    if document.summary.resources and not document.errors and not document.changes and not document.left:
+    if not (document.errors or document.changes or document.left):
         return _text(
             [f"Nothing to do: {_count(document.summary.resources, 'resource')} as declared ({_base(document)})."]
         )
@@ -64,9 +64,10 @@ def application(document: Document, told: int = 0) -> str:
     lines = [*_errors(document)][told:] + [line for outcome in outcomes for line in _outcome(outcome)]
     for kind, dialect in sorted((document.learned or {}).items()):
         lines.append(
-            f"Learned: this target treats updates of a {kind} as `{dialect}`; set `writes: {{{kind}: {dialect}}}`."
+            f"Learned: a {kind} is updated by `{dialect}` here; `writes: {{{kind}: {dialect}}}` says so from now on."
         )
-    lines.append(style(_tally(document, outcomes), bold=True))
+    if outcomes:  # else the plan has said already that there was nothing to do
+        lines.append(style(_tally(document, outcomes), bold=True))
     return _text(lines)
 
 
@@ -86,12 +87,13 @@ def _count(number: int, noun: str) -> str:
 def _heading(document: Document) -> str:
     target = document.target
     where = "the embedded emulator" if target.provider == "emulator" else target.base_url or "?"
-    return f"Target {plain(target.name or '?')} ({plain(where)}), {_base(document)}."
+    causes = "" if document.base.revision else ", so every difference is unattributed"
+    return f"Target {plain(target.name or '?')} ({plain(where)}), {_base(document)}{causes}."
 
 
 def _base(document: Document) -> str:
     revision = document.base.revision
-    return f"base: {plain(revision)}" if revision else "base: unknown, so causes are unattributed"
+    return f"base: {plain(revision)}" if revision else "base: unknown"
 
 
 def _place(source: Place | None) -> str:
@@ -131,8 +133,8 @@ def _warnings(document: Document) -> Iterator[str]:
         return
     for change in document.changes:
         if change.action is Action.MISSING and change.error:
-            place = _place(change.source)
-            yield f"{place}: {style('warning', fg='yellow')}: {plain(f'{change.ref}: {change.error.message}')} [missing]"
+            message = plain(f"{change.ref}: {change.error.message}")
+            yield f"{_place(change.source)}: {style('warning', fg='yellow')}: {message} [missing]"
 
 
 def _errors(document: Document) -> Iterator[str]:
@@ -146,7 +148,8 @@ def _summary(document: Document) -> str:
     parts = [
         f"{summary.update} to update (+{pairs.add} ~{pairs.replace} -{pairs.remove})",
         f"{summary.keep} unchanged",
-        *(f"{number} {word}" for number, word in ((summary.missing, "missing"), (summary.failed, "failed")) if number),
+        *([f"{summary.missing} missing"] if summary.missing else []),
+        *([f"{summary.failed} failed"] if summary.failed else []),
         *([f"{_count(summary.blocked, 'field')} blocked"] if summary.blocked else []),
         *([f"{_count(document.left, 'field')} left alone"] if document.left else []),
         _count(document.requests.writes, "modify call"),
@@ -167,7 +170,5 @@ def _tally(document: Document, outcomes: Iterable[OutcomePart]) -> str:
     results = [outcome.outcome for outcome in outcomes]
     counted = [f"{results.count(result)} {result.value.replace('_', ' ')}" for result in Result if result in results]
     calls = _count(document.requests.writes, "modify call")
-    if not results:
-        return "Applied: nothing to do."
     word = "Applied" if set(results) == {Result.APPLIED} else "Apply incomplete"
     return f"{word}: {', '.join(counted)}, {calls}."

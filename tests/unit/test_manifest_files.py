@@ -103,6 +103,15 @@ def test_a_path_that_does_not_exist_is_left_to_the_caller(tmp_path: Path) -> Non
     assert caught.value.filename == str(tmp_path / "gone")
 
 
+def test_a_path_that_cannot_be_looked_at_counts_as_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(FileNotFoundError):
+        find([tmp_path], root=tmp_path)
+
+
 def test_resources_of_all_files_come_sorted_by_reference(tmp_path: Path) -> None:
     write(tmp_path, "a.yaml", text="version: 1\nthreads: {t2: , t10: }\n")
     write(tmp_path, "b/b.yaml", text="version: 1\nconversations: {c: }\nthreads: {t1: }\n")

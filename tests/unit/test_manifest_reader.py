@@ -22,7 +22,7 @@ def problems(document: Document) -> list[tuple[str, int, int]]:
 @pytest.mark.parametrize(
     ("text", "tree"),
     [
-        pytest.param("a: yes\nb: on\nc: NO\nd: off\ne: y", {"a": "yes", "b": "on", "c": "NO", "d": "off", "e": "y"}, id="yes"),
+        pytest.param("a: yes\nb: on\nc: NO\nd: off", {"a": "yes", "b": "on", "c": "NO", "d": "off"}, id="yes"),
         pytest.param("a: 12:30:45", {"a": "12:30:45"}, id="no base 60"),
         pytest.param("[1, -2, +3, 0]", [1, -2, 3, 0], id="integers"),
         pytest.param("[1.5, 1e3, -0.5]", [1.5, 1000.0, -0.5], id="floats"),
@@ -38,7 +38,7 @@ def problems(document: Document) -> list[tuple[str, int, int]]:
         pytest.param("[:x]", [":x"], id="a colon first"),
         pytest.param("- &a.b x\n- *a.b", ["x", "x"], id="a dot in an anchor"),
         pytest.param(r'["\ud83d\ude00"]', ["😀"], id="a surrogate pair"),
-        pytest.param(r'["\ud83d\ude00", &a 5, *a, {"k": 1}]', ["😀", 5, 5, {"k": 1}], id="the slow parser, other things"),
+        pytest.param(r'["\ud83d\ude00", &a 5, *a, {"k": 1}]', ["😀", 5, 5, {"k": 1}], id="the slow parser, more"),
         pytest.param('["\\N\\L\\P\\_\\e"]', ["\x85\u2028\u2029\xa0\x1b"], id="escapes of YAML"),
         pytest.param("\ufeffa: b", {"a": "b"}, id="byte order mark"),
         pytest.param("%YAML 1.2\n---\na: yes\n", {"a": "yes"}, id="directive of today"),
@@ -72,8 +72,12 @@ def test_a_date_that_is_no_day_stays_what_was_written(date: str) -> None:
     assert read(f"- {date}".encode(), "f").root == [Unclear(date)]
 
 
-_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
-_ODD = st.text(st.sampled_from("\x85\u2028\u2029\ufeff\ue000\ue001 \t\r\n\\\"'!&*{}[]:#%😀aé\x07\x7f\ufffe"))
+_CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+_SHORT = st.text(_CHARACTERS, max_size=64)  # a key cannot be written with more than 1024 characters
+_TEXT = st.text(_CHARACTERS)
+_ODD = st.text(
+    max_size=64, alphabet=st.sampled_from("\x85\u2028\u2029\ufeff\ue000\ue001 \t\r\n\\\"'!&*{}[]:#%😀aé\x07\x7f\ufffe")
+)
 
 
 def _quoted(text: str, escape: str = "\x85\u2028\u2029") -> str:
@@ -85,7 +89,7 @@ def _quoted(text: str, escape: str = "\x85\u2028\u2029") -> str:
     return f'"{"".join(out)}"'
 
 
-@given(st.dictionaries(_TEXT | _ODD, _TEXT | _ODD))
+@given(st.dictionaries(_SHORT | _ODD, _TEXT | _ODD))
 @example({"\ue000\u2028": "\x85\ue001", "\ufeff": "\u2029 "})
 def test_what_is_quoted_arrives_byte_for_byte(pairs: dict[str, str]) -> None:
     for escape in ("", "\x85\u2028\u2029\ufeff"):
@@ -94,7 +98,7 @@ def test_what_is_quoted_arrives_byte_for_byte(pairs: dict[str, str]) -> None:
         assert (document.problems, document.root) == ([], pairs)
 
 
-@given(st.dictionaries(_TEXT | _ODD, _TEXT | _ODD))
+@given(st.dictionaries(_SHORT, _TEXT | _ODD))
 def test_json_is_read_as_it_is(pairs: dict[str, str]) -> None:
     document = read(json.dumps({"x": pairs, "y": [pairs]}).encode(), "f")
     assert (document.problems, document.root) == ([], {"x": pairs, "y": [pairs]})
@@ -140,10 +144,13 @@ def test_places_are_inside_the_text(text: str) -> None:
         pytest.param(b"a: 'b\n", ("yaml_syntax", 1, 4), "never closed", id="open quote"),
         pytest.param(b"a: {b: c\nd: e", ("yaml_syntax", 2, 2), '"," or "}" is expected here', id="open brace"),
         pytest.param(b"a: [b\nc: d", ("yaml_syntax", 2, 2), 'the "[" of line 1', id="open bracket"),
-        pytest.param(b"a: [b, ]]", ("yaml_syntax", 1, 9), "does not fit", id="one bracket too many"),
-        pytest.param(b"a: {b: }}", ("yaml_syntax", 1, 9), "does not fit", id="one brace too many"),
+        pytest.param(b"a: [b, ]]", ("yaml_syntax", 1, 9), 'nothing that this "]" could close', id="a bracket too many"),
+        pytest.param(b"a: {b: }}", ("yaml_syntax", 1, 9), 'nothing that this "}" could close', id="a brace too many"),
         pytest.param(b"a: {,}", ("yaml_syntax", 1, 5), "a value is expected here", id="a comma too many"),
         pytest.param(b"a:\n  b: c\n d: e", ("yaml_syntax", 3, 2), "indentation of what begins on line 1", id="indent"),
+        pytest.param(b"[a]\nb: c", ("yaml_syntax", 2, 1), "does not belong to what stands above", id="two things"),
+        pytest.param(b"-\ta: b", ("yaml_syntax", 1, 2), "use spaces", id="tab behind a dash"),
+        pytest.param(b"a: b\n" + b"k" * 1030 + b": 1", ("yaml_syntax", 2, 1), "more than 1024", id="a very long key"),
         pytest.param(b"a: @b", ("yaml_syntax", 1, 4), 'cannot begin with "@"', id="at sign"),
         pytest.param(b'a: "\\q"', ("yaml_syntax", 1, 5), "single quotes", id="escape"),
         pytest.param(b"a: *b", ("yaml_syntax", 1, 4), "*b refers to an anchor &b", id="unknown alias"),

@@ -148,22 +148,32 @@ threads:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        pytest.param("threads: {t: {metadata: {a: 5}}}", '5 is a YAML number; metadata values are strings: write "5"', id="number"),
-        pytest.param("threads: {t: {metadata: {a: true}}}", 'true is a YAML boolean; metadata values are strings: write "true"', id="boolean"),
+        pytest.param("threads: {t: {metadata: {a: 5}}}",
+                     '5 is a YAML number; metadata values are strings: write "5"', id="number"),
+        pytest.param("threads: {t: {metadata: {a: true}}}",
+                     'true is a YAML boolean; metadata values are strings: write "true"', id="boolean"),
+        pytest.param("vector_store_files: {v/f: {metadata: {a: " + "x" * 513 + "}}}",
+                     "this one has 513", id="long scalar"),
+        pytest.param("threads: {t: {accept: [{key: a, value: b, until: '2026-13-01'}]}}",
+                     "written YYYY-MM-DD", id="until"),
         pytest.param("threads: {t: {metadata: {5: a}}}", '5 is a YAML number; keys are strings: write "5"', id="key"),
-        pytest.param("threads: {t: {metadata: {? : a}}}", 'nothing is written here; keys are strings: write ""', id="empty key"),
+        pytest.param("threads: {t: {metadata: {? : a}}}",
+                     'nothing is written here; keys are strings: write ""', id="empty key"),
         pytest.param("threads: {t: {metadata: {a: [x]}}}", "a list is no metadata value", id="list"),
         pytest.param("thread: {}", "did you mean threads?", id="singular"),
         pytest.param("Threads: {}", "did you mean threads?", id="capital"),
         pytest.param("xyz: {}", "known are threads, messages", id="nothing is close"),
         pytest.param("threads: {t: {metdata: {}}}", "did you mean metadata?", id="field"),
-        pytest.param("threads: {t: {accept: [{key: a, value: b, reasons: c}]}}", "did you mean reason?", id="field of accept"),
+        pytest.param("threads: {t: {accept: [{key: a, value: b, reasons: c}]}}",
+                     "did you mean reason?", id="field of accept"),
         pytest.param("defaults: {ignored: []}", "did you mean ignore?", id="field of defaults"),
         pytest.param("threads: {t: {metadata: {a: " + "x" * 513 + "}}}", "this one has 513", id="long value"),
         pytest.param("threads: {t: {metadata: {" + "x" * 65 + ": a}}}", "this one has 65", id="long key"),
         pytest.param("threads: {t: {ownership: all}}", "ownership must be declared or exclusive", id="ownership"),
-        pytest.param("threads: {t: }\nthreads: {}", "the key threads stands twice, first in line 2, column 1", id="twice"),
-        pytest.param("threads: {t: , t: }", "thread/t is declared twice, first in line 2, column 11", id="resource twice"),
+        pytest.param("threads: {t: }\nthreads: {}",
+                     "the key threads stands twice, first in line 2, column 1", id="twice"),
+        pytest.param("threads: {t: , t: }",
+                     "thread/t is declared twice, first in line 2, column 11", id="resource twice"),
         pytest.param('threads: {"a\\e[31m": }', "a\\x1b[31m is no id", id="escape sequence"),
         pytest.param("messages: {m: }", "that of a message is written parent/child", id="parent"),
         pytest.param("vector_store_files: {v/f: {metadata: {a: 007}}}", 'or "007" for the text', id="octal or not"),
@@ -201,13 +211,13 @@ def test_every_map_that_the_limits_allow_is_declared_as_it_is(pairs: dict[str, s
     assert dict(only(body).metadata) == pairs
 
 
+_NAMES = "version threads messages vector_store_files defaults metadata ignore accept protect ownership key value until"
+_WORDS = st.sampled_from([*_NAMES.split(), "[key]", "a/b", "t"]) | st.text(max_size=3)
 _YAMLISH = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["version", "threads", "messages", "defaults", "t", "metadata", "ignore", "accept", "vector_store_files",
-                         "protect", "ownership", "key", "value", "until", "[key]", "a/b"]) | st.text(max_size=3), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_WORDS, inner, max_size=4),
     max_leaves=25,
-)  # fmt: skip
+)
 
 
 @given(_YAMLISH)
