@@ -24,8 +24,9 @@ from reconciler.guard import Guards
 from reconciler.kinds import KINDS, OPENAI_HOST, Kind
 from reconciler.manifest.files import name_of
 from reconciler.manifest.problems import OURS, Finding, Strict, findings, in_order, problem_of, twice_problems
-from reconciler.manifest.reader import Document, Map, read
+from reconciler.manifest.reader import read
 from reconciler.manifest.schema import VERSION, Version
+from reconciler.manifest.tree import Map, YamlFile
 from reconciler.manifest.words import meant, shown
 
 if TYPE_CHECKING:
@@ -346,7 +347,7 @@ def _bytes_of(file: Path) -> bytes:
         raise InvalidInput(Problem("unreadable_file", message, Location(file.name, 1, 1))) from error
 
 
-def _validated(document: Document) -> SettingsModel:
+def _validated(document: YamlFile) -> SettingsModel:
     """Return the settings; raises `InvalidInput` with every problem of the file."""
     if not document.readable:
         raise InvalidInput(*in_order(document.problems))
@@ -362,7 +363,7 @@ def _validated(document: Document) -> SettingsModel:
     return model
 
 
-def _across(document: Document) -> Iterator[Problem]:
+def _across(document: YamlFile) -> Iterator[Problem]:
     """Yield what is wrong between several fields, whatever else is wrong with them."""
     root = document.root if isinstance(document.root, Map) else Map()
     targets = root.get("targets")
@@ -378,7 +379,7 @@ def _across(document: Document) -> Iterator[Problem]:
             yield from _misaddressed(PROVIDERS[provider], node, document.location(targets.keys_at[name]), document)
 
 
-def _misaddressed(provider: Provider, node: Map, at: Location, document: Document) -> Iterator[Problem]:
+def _misaddressed(provider: Provider, node: Map, at: Location, document: YamlFile) -> Iterator[Problem]:
     """Yield the fields that this provider needs and does not have, or has and cannot use."""
     if provider.base_url is None and node.get("base_url") is None:
         message = f"base_url is missing: the provider {provider.name} has a URL of your own"
@@ -423,7 +424,7 @@ def _known_fields(path: tuple[str | int, ...]) -> Iterable[str]:
     return TargetModel.model_fields if len(path) == 3 else RateModel.model_fields
 
 
-def _worded(finding: Finding, document: Document) -> Problem:
+def _worded(finding: Finding, document: YamlFile) -> Problem:
     """Say what a finding means in the settings file."""
     path, at = finding.path, document.location(finding.place)
     if path == ("version",):
@@ -458,7 +459,7 @@ def _wanted(env: Mapping[str, str], target: str | None) -> _Wanted | None:
     return _Wanted(variable, TARGET_VARIABLE) if variable else None
 
 
-def _choice(model: SettingsModel, wanted: _Wanted | None, document: Document) -> str:
+def _choice(model: SettingsModel, wanted: _Wanted | None, document: YamlFile) -> str:
     """Return the name of the target to use."""
     if wanted is not None:
         if wanted.name in model.targets:
@@ -474,7 +475,7 @@ def _choice(model: SettingsModel, wanted: _Wanted | None, document: Document) ->
     raise InvalidInput(Problem("no_target", message, document.location(document.root.at)))
 
 
-def _target_of_file(name: str, model: TargetModel, document: Document, root: Path) -> Target:
+def _target_of_file(name: str, model: TargetModel, document: YamlFile, root: Path) -> Target:
     targets = document.root["targets"]
     node = targets[name]
     provider = PROVIDERS[model.provider]
@@ -500,7 +501,7 @@ def _target_of_file(name: str, model: TargetModel, document: Document, root: Pat
     )
 
 
-def _places_of(listed: Any, otherwise: int, document: Document, count: int) -> tuple[Location, ...]:
+def _places_of(listed: Any, otherwise: int, document: YamlFile, count: int) -> tuple[Location, ...]:
     places = [otherwise] * count if listed is None else listed.items_at
     return tuple(map(document.location, places))
 

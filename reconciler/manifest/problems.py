@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reconciler.errors import Problem
-from reconciler.manifest.reader import Map, Plain, Seq
+from reconciler.manifest.tree import Map, Plain, Seq
 from reconciler.manifest.words import meant, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from reconciler.manifest.reader import Document, Place
+    from reconciler.manifest.tree import Place, YamlFile
 
 Path: TypeAlias = tuple[str | int, ...]
 """The keys and indexes that lead from the root of a document to a node."""
@@ -82,7 +82,7 @@ class Finding:
         return "a list" if isinstance(self.value, Seq) else "this text"
 
 
-def findings(error: ValidationError, document: Document) -> list[Finding]:
+def findings(error: ValidationError, document: YamlFile) -> list[Finding]:
     """Return every node that was refused, each once."""
     found: dict[tuple[Path, bool], Finding] = {}
     for entry in error.errors(include_url=False, include_context=False, include_input=False):
@@ -95,7 +95,7 @@ def findings(error: ValidationError, document: Document) -> list[Finding]:
     return list(found.values())
 
 
-def _finding(kind: str, message: str, loc: Path, document: Document) -> Finding:
+def _finding(kind: str, message: str, loc: Path, document: YamlFile) -> Finding:
     """Follow `loc` through the tree as far as it goes: names of union branches lead nowhere and are left out."""
     node, path = document.root, list[str | int]()
     place, key_place, on_key = getattr(node, "at", 0), 0, kind == _UNKNOWN
@@ -113,7 +113,7 @@ def _finding(kind: str, message: str, loc: Path, document: Document) -> Finding:
     return Finding(kind, message, tuple(path), node, key_place if on_key else place, plain, on_key=on_key)
 
 
-def problem_of(finding: Finding, document: Document, expected: Mapping[str, str], known: Iterable[str]) -> Problem:
+def problem_of(finding: Finding, document: YamlFile, expected: Mapping[str, str], known: Iterable[str]) -> Problem:
     """Word a finding by what holds for every schema.
 
     `expected` has, by name of a field, the end of the sentence "… must be …"; the innermost field on the path that is
@@ -134,7 +134,7 @@ def problem_of(finding: Finding, document: Document, expected: Mapping[str, str]
     return Problem(code, f"{shown(name) if name else 'the file'} must be {must}, not {finding.described()}", at)
 
 
-def twice_problems(document: Document, wording: Callable[[Map, str], tuple[str, str] | None]) -> list[Problem]:
+def twice_problems(document: YamlFile, wording: Callable[[Map, str], tuple[str, str] | None]) -> list[Problem]:
     """Return a problem for every key that stands twice; `wording` may have other words for some mappings."""
     problems = []
     for twice in document.twice:

@@ -16,10 +16,7 @@ turn hands a JSON surrogate pair on as two halves (they are joined here). Traps 
 
 from __future__ import annotations
 
-import datetime as dt
-import math
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from ruamel.yaml import YAML
@@ -37,14 +34,14 @@ from ruamel.yaml.parser import Parser
 from ruamel.yaml.reader import Reader
 from ruamel.yaml.scanner import Scanner
 
-from reconciler.errors import Location, Problem
+from reconciler.errors import Problem
+from reconciler.manifest.scalars import not_a_string, resolve
+from reconciler.manifest.syntax import may_be_valid, syntax_problem
+from reconciler.manifest.tree import Map, Place, Seq, Twice, YamlFile, place_of
 from reconciler.manifest.words import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-Place: TypeAlias = int
-"""A line and a column, both from 0, packed into one number (`line << 32 | column`): cheap by the hundred thousand."""
 
 MAX_DEPTH = 64
 """Levels of nesting, aliases followed. A manifest has six."""
@@ -58,108 +55,19 @@ Event: TypeAlias = Any
 
 _FAST_PARSER = YAML(typ="safe", pure=False).Parser
 """libyaml (ruamel.yaml.clib)."""
-_COLUMNS = 0xFFFFFFFF
 _BREAKS = "\x85\u2028\u2029\ufeff"
 _PRIVATE_USE = range(0xE000, 0xF900)
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NULL_ESCAPE = re.compile(r"\\(?:0|x00|u0000|U00000000)")
-_LINE_BREAK = re.compile(r"\r\n?|\n")
 _BLANK_LINE = re.compile(r"[ \t]*(?:#[^\r\n]*)?(?:\r\n?|\n)")
 _DIRECTIVE = re.compile(r"%([^\r\n]*)(?:\r\n?|\n|\Z)")
 _YAML_1_2 = re.compile(r"YAML[ \t]+1\.2[ \t]*(?:#.*)?")
 _BEFORE_TAG = re.compile(r"(?:&\S*\s+)?(?:#[^\r\n]*\s+)*")
 
 
-@dataclass(frozen=True, slots=True)
-class Unclear:
-    """A number or a date that readers of YAML disagree on, or that is none (`007`, `1_000`, `.inf`, `2024-13-01`)."""
-
-    raw: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plain:
-    """What was written where an unquoted scalar is no string: its text, and what YAML takes it for."""
-
-    raw: str
-    sort: str
-
-
-class Map(dict[str, Any]):
-    """A mapping, merge keys resolved: `keys_at` and `values_at` have the places of each entry.
-
-    `size` and `depth` are those of the whole below it, with aliases written out.
-    """
-
-    __slots__ = ("at", "depth", "keys_at", "size", "values_at")
-
-    def __init__(self, at: Place = 0) -> None:
-        super().__init__()
-        self.at = at
-        self.keys_at: dict[str, Place] = {}
-        self.values_at: dict[str, Place] = {}
-        self.size = 1
-        self.depth = 1
-
-
-class Seq(list[Any]):
-    """A list; `items_at` has the place of each entry, `size` and `depth` as in `Map`."""
-
-    __slots__ = ("at", "depth", "items_at", "size")
-
-    def __init__(self, at: Place = 0) -> None:
-        super().__init__()
-        self.at = at
-        self.items_at: list[Place] = []
-        self.size = 1
-        self.depth = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Twice:
-    """A key that a mapping has twice; the first one counts."""
-
-    owner: Map
-    key: str
-    first: Place
-    second: Place
-
-
-@dataclass(slots=True)
-class Document:
-    """One file: its tree, and what was wrong with it already as YAML.
-
-    `readable` is false where no tree could be built: then nothing but `problems` means anything. An empty file is
-    readable and its root is `None`. `odd_keys` are the places of keys that are no strings (already a problem).
-    `plains` has the unquoted scalars that are no strings, by place.
-    """
-
-    file: str
-    root: Any = None
-    readable: bool = False
-    problems: list[Problem] = field(default_factory=list)
-    twice: list[Twice] = field(default_factory=list)
-    plains: dict[Place, Plain] = field(default_factory=dict)
-    odd_keys: set[Place] = field(default_factory=set)
-
-    def location(self, place: Place) -> Location:
-        """Return the place as people count it."""
-        return location(self.file, place)
-
-    def complain(self, code: str, message: str, place: Place) -> None:
-        """Note a problem."""
-        self.problems.append(Problem(code, message, self.location(place)))
-
-
-def location(file: str, place: Place) -> Location:
-    """Return a packed place as people count it: from 1."""
-    return Location(file, (place >> 32) + 1, (place & _COLUMNS) + 1)
-
-
-def read(data: bytes, file: str) -> Document:
+def read(data: bytes, file: str) -> YamlFile:
     """Read one YAML document. Never raises for what the bytes hold: whatever is wrong is among the problems."""
-    document = Document(file)
+    document = YamlFile(file)
     text = _decoded(data, document)
     if text is None:
         return document
@@ -170,27 +78,27 @@ def read(data: bytes, file: str) -> Document:
     try:
         attempt.compose(_FAST_PARSER(text).get_event)
     except YAMLError as error:
-        if _may_be_valid(error, text):
+        if may_be_valid(error, text):
             return _read_slowly(text, document, restore, error)
-        document.problems.append(_syntax_problem(error, text, file))
+        document.problems.append(syntax_problem(error, text, file))
     except _Refused as refused:
         document.problems.append(refused.problem)
     return document
 
 
-def _read_slowly(text: str, document: Document, restore: Mapping[str, str], rejected: YAMLError) -> Document:
+def _read_slowly(text: str, document: YamlFile, restore: Mapping[str, str], rejected: YAMLError) -> YamlFile:
     """Read with the other parser what libyaml rejected."""
     document.problems = [problem for problem in document.problems if problem.code == "yaml_directive"]
-    again = Document(document.file, problems=document.problems)
+    again = YamlFile(document.file, problems=document.problems)
     try:
         _Composer(text, again, restore, careful=True).compose(_SlowParser(text).get_event)
     except YAMLError as error:
-        again.problems.append(_syntax_problem(error, text, document.file))
+        again.problems.append(syntax_problem(error, text, document.file))
     except _Refused as refused:
         again.problems.append(refused.problem)
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         # The pure parser trips over some nonsense with errors of all sorts; libyaml has already named the fault.
-        again.problems.append(_syntax_problem(rejected, text, document.file))
+        again.problems.append(syntax_problem(rejected, text, document.file))
     return again
 
 
@@ -210,22 +118,14 @@ class _SlowParser(Reader, Scanner, Parser):
 # -- From bytes to a text that both parsers read alike ------------------------------------------------------------
 
 
-def _decoded(data: bytes, document: Document) -> str | None:
+def _decoded(data: bytes, document: YamlFile) -> str | None:
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8").removeprefix("\ufeff")
         message = f"byte 0x{data[error.start]:02x} is no valid UTF-8 here; save the file as UTF-8"
-        document.complain("invalid_utf8", message, _place_of(before, len(before)))
+        document.complain("invalid_utf8", message, place_of(before, len(before)))
         return None
-
-
-def _place_of(text: str, index: int) -> Place:
-    """Return the place of the character at `index`."""
-    line, start = 0, 0
-    for found in _LINE_BREAK.finditer(text, 0, index):
-        line, start = line + 1, found.end()
-    return line << 32 | (index - start)
 
 
 def _without_breaks(text: str) -> tuple[str, Mapping[str, str]]:
@@ -243,13 +143,13 @@ def _without_breaks(text: str) -> tuple[str, Mapping[str, str]]:
     return text, restore
 
 
-def _without_directives(text: str, document: Document) -> str:
+def _without_directives(text: str, document: YamlFile) -> str:
     """Turn the directives at the top into comments: `%YAML 1.2` says nothing new, any other is a problem."""
     start = 0
     while found := _BLANK_LINE.match(text, start) or _DIRECTIVE.match(text, start):
         directive = found[1] if text[start] == "%" else None
         if directive is not None:
-            _judge_directive(directive, document, _place_of(text, start))
+            _judge_directive(directive, document, place_of(text, start))
             text = f"{text[:start]}#{text[start + 1 :]}"
         start = found.end()
         if start >= len(text):
@@ -257,7 +157,7 @@ def _without_directives(text: str, document: Document) -> str:
     return text
 
 
-def _judge_directive(directive: str, document: Document, place: Place) -> None:
+def _judge_directive(directive: str, document: YamlFile, place: Place) -> None:
     if directive.startswith("TAG"):
         document.complain("yaml_tag", "tags are not used here: remove this %TAG line", place)
     elif not _YAML_1_2.fullmatch(directive):
@@ -294,7 +194,7 @@ def _place(event: Event) -> Place:
 class _Composer:
     """Builds the tree of one document from events."""
 
-    def __init__(self, text: str, document: Document, restore: Mapping[str, str], *, careful: bool) -> None:
+    def __init__(self, text: str, document: YamlFile, restore: Mapping[str, str], *, careful: bool) -> None:
         self._text = text
         self._document = document
         self._restore = restore
@@ -469,7 +369,7 @@ class _Composer:
         start = event.start_mark.index
         skipped = _BEFORE_TAG.match(self._text, start)
         at = start if skipped is None else skipped.end()
-        place = _place(event) if at == start else _place_of(self._text, at)
+        place = _place(event) if at == start else place_of(self._text, at)
         message = "tags (!…) are not used here: remove it, and quote what is meant as a string"
         self._document.complain("yaml_tag", message, place)
 
@@ -479,206 +379,3 @@ class _Composer:
 
     def _refuse(self, code: str, message: str, place: Place) -> NoReturn:
         raise _Refused(Problem(code, message, self._document.location(place)))
-
-
-# -- What an unquoted scalar is -----------------------------------------------------------------------------------
-
-_NULLS = frozenset(["", "~", "null", "Null", "NULL"])
-_BOOLEANS = {text: text.lower() == "true" for text in ("true", "True", "TRUE", "false", "False", "FALSE")}
-_NUMBER = re.compile(
-    r"""[-+]?(?: 0b[01_]+ | 0o?[0-7_]+ | 0x[0-9a-fA-F_]+ | [0-9][0-9_]*(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)?
-        | \.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)? | \.(?:inf|Inf|INF) ) | \.(?:nan|NaN|NAN)""",
-    re.VERBOSE,
-)
-_CLEAR_NUMBER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_TIMESTAMP = re.compile(
-    r"\d{4}-\d\d?-\d\d?(?:[Tt]|[ \t]+)\d\d?:\d\d:\d\d(?:\.\d*)?(?:[ \t]*(?:Z|[-+]\d\d?(?::\d\d)?))?", re.ASCII
-)
-_LONGEST_NUMBER = 300
-"""Digits; beyond it Python refuses to convert (4300), and no API keeps them."""
-
-
-def resolve(text: str) -> tuple[Any, Plain | None]:
-    """Return what an unquoted scalar stands for, and how to call it where it is no string."""
-    if text in _NULLS:
-        return None, Plain(text, "null")
-    if text in _BOOLEANS:
-        return _BOOLEANS[text], Plain(text, "boolean")
-    if _NUMBER.fullmatch(text):
-        return _number(text), Plain(text, "number")
-    if _DATE.fullmatch(text) or _TIMESTAMP.fullmatch(text):
-        return _date(text), Plain(text, "date")
-    return text, None
-
-
-def _number(text: str) -> int | float | Unclear:
-    clear = _CLEAR_NUMBER.fullmatch(text)
-    if clear is None or len(text) > _LONGEST_NUMBER:
-        return Unclear(text)
-    if clear[1] is None and clear[2] is None:
-        return int(text)
-    number = float(text)
-    return number if math.isfinite(number) else Unclear(text)
-
-
-def _date(text: str) -> dt.date | Unclear:
-    try:
-        return dt.date.fromisoformat(text) if _DATE.fullmatch(text) else Unclear(text)
-    except ValueError:
-        return Unclear(text)
-
-
-def not_a_string(plain: Plain, what: str) -> str:
-    """Say that an unquoted scalar is no string, with the fix."""
-    if not plain.raw:
-        return f'nothing is written here; {what} are strings: write "" for the empty one'
-    return f'{shown(plain.raw)} is a YAML {plain.sort}; {what} are strings: write "{shown(plain.raw)}"'
-
-
-# -- What the parsers reject --------------------------------------------------------------------------------------
-
-_LIBYAML_ALONE = (
-    "found unexpected ':'",  # {url: https://x}
-    "found invalid Unicode character escape code",  # "\ud83d\ude00"
-    "did not find expected alphabetic or numeric character",  # *name: with other characters than A-Z a-z 0-9 _ -
-    "did not find expected node content",  # [:x]
-)
-
-
-def _may_be_valid(error: Any, text: str) -> bool:
-    """Tell whether libyaml may have rejected what is valid.
-
-    Found by feeding random documents to both parsers. Other faults are not tried again: the slow parser would
-    take many seconds to tell the same of a large file.
-    """
-    problem = getattr(error, "problem", None) or ""
-    if problem.startswith("did not find expected ','"):  # {a: b?c}
-        at: int = error.problem_mark.index
-        return text[at : at + 1] == "?"
-    return problem in _LIBYAML_ALONE
-
-
-def _syntax_problem(error: Any, text: str, file: str) -> Problem:
-    """Say where the text stops being YAML, and how to mend it where that can be guessed."""
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:
-        return _character_problem(text, file)
-    fault = _Fault(error, text)
-    for recognise in (_tab, _colon, _open_quote, _flow, _indentation, _document, _start, _escape):
-        if (found := recognise(fault)) is not None:
-            message, place = found
-            return Problem("yaml_syntax", message, location(file, place))
-    return Problem("yaml_syntax", f"this is no valid YAML: {fault.problem}", location(file, fault.place))
-
-
-def _character_problem(text: str, file: str) -> Problem:
-    """Name the character that the parsers refuse to read, wherever it stands."""
-    found = _CONTROL.search(text)
-    if found is None:  # not known to happen: libyaml refuses just these characters without naming a place
-        return Problem("yaml_syntax", "this is no valid YAML", location(file, 0))
-    at, point = location(file, _place_of(text, found.start())), ord(found[0])
-    if point == 0:
-        return Problem("null_character", "U+0000 cannot stand in a text file: remove it", at)
-    fix = f'remove it, or write "\\u{point:04x}" in double quotes'
-    return Problem("control_character", f"the control character U+{point:04X} cannot stand in YAML: {fix}", at)
-
-
-class _Fault:
-    """What a parser said, with the text around it."""
-
-    def __init__(self, error: Any, text: str) -> None:
-        self.problem = shown(error.problem or error.context or "")
-        self.context = error.context or ""
-        mark, lines = error.problem_mark, _LINE_BREAK.split(text)
-        # libyaml ends a text without a line break one line further down than there is text.
-        line = min(mark.line, len(lines) - 1)
-        column = min(mark.column if line == mark.line else len(lines[line]), len(lines[line]))
-        start = error.context_mark or mark
-        self.place: Place = line << 32 | column
-        self.start: Place = min(start.line << 32 | start.column, self.place)
-        self.line = lines[line]
-        self.above = lines[line - 1] if line else ""
-        self.before = self.line[:column]
-        self.character = self.line[column : column + 1]
-
-    @property
-    def start_line(self) -> int:
-        """The line, from 1, of the construct that the parser was in."""
-        return (self.start >> 32) + 1
-
-
-_Hint: TypeAlias = tuple[str, Place] | None
-
-
-def _tab(fault: _Fault) -> _Hint:
-    indent = fault.line[: len(fault.line) - len(fault.line.lstrip())]
-    if "\t" not in indent:
-        return None
-    return "a tab cannot indent in YAML: use spaces", (fault.place >> 32) << 32 | indent.index("\t")
-
-
-_LONGEST_KEY = 1024
-"""Characters between the beginning of a key and its colon, at most (YAML 1.2, section 7.4)."""
-_NO_SPACE = re.compile(r"\s*[\w.-]+:[^\s/]")
-
-
-def _colon(fault: _Fault) -> _Hint:
-    if "mapping values are not allowed" in fault.problem:
-        if ": " in fault.before:
-            return 'a text that contains ": " has to be quoted', fault.place
-        if _NO_SPACE.match(fault.above):
-            above = fault.place >> 32
-            place = (above - 1) << 32 | fault.above.index(":")
-            return "a space is missing after this colon", place
-        return "this line is indented too far, or the line above is not complete", fault.place
-    if "could not find expected ':'" in fault.problem:
-        if _LONGEST_KEY < fault.place - fault.start < _COLUMNS:
-            return f"a key that is written with more than {_LONGEST_KEY} characters cannot be read", fault.start
-        line = fault.start_line
-        return f'line {line} is no "key: value": a colon with a space behind it is missing', fault.start
-    return None
-
-
-def _open_quote(fault: _Fault) -> _Hint:
-    if "quoted scalar" in fault.context and ("end of stream" in fault.problem or "document" in fault.problem):
-        return "the quotation mark that opens here is never closed", fault.start
-    return None
-
-
-def _flow(fault: _Fault) -> _Hint:
-    if "while parsing a flow" not in fault.context:
-        return None
-    if "node" in fault.context:
-        return "a value is expected here; quote it if it begins with a special character", fault.place
-    closing = "}" if "mapping" in fault.context else "]"
-    opening = "{" if closing == "}" else "["
-    return f'"," or "{closing}" is expected here, to go on with the "{opening}" of line {fault.start_line}', fault.place
-
-
-def _indentation(fault: _Fault) -> _Hint:
-    if "while parsing a block" not in fault.context:
-        return None
-    if fault.character in {"]", "}"}:
-        return f'there is nothing that this "{fault.character}" could close', fault.place
-    return f"this does not fit the indentation of what begins on line {fault.start_line}", fault.place
-
-
-def _document(fault: _Fault) -> _Hint:
-    if "document start" in fault.problem:
-        return "this does not belong to what stands above it: check its indentation", fault.place
-    return None
-
-
-def _start(fault: _Fault) -> _Hint:
-    if "cannot start any token" in fault.problem:
-        if fault.character == "\t":
-            return "a tab cannot stand here: use spaces", fault.place
-        return f'a value cannot begin with "{shown(fault.character)}": quote it', fault.place
-    return None
-
-
-def _escape(fault: _Fault) -> _Hint:
-    if "escape" not in fault.problem:
-        return None
-    return "double quotes know no such escape: write \\\\ for a backslash, or use single quotes", fault.place

@@ -27,7 +27,8 @@ from pydantic_core import PydanticCustomError
 from reconciler.errors import Location, Problem
 from reconciler.kinds import BY_PLURAL, KINDS, Kind
 from reconciler.manifest.problems import OURS, Finding, Strict, findings, in_order, problem_of, twice_problems
-from reconciler.manifest.reader import Map, Seq, Unclear, location, not_a_string
+from reconciler.manifest.scalars import not_a_string
+from reconciler.manifest.tree import Map, Seq, Unclear, location
 from reconciler.manifest.words import meant, shown
 from reconciler.model import (
     ID_PATTERN,
@@ -43,7 +44,7 @@ from reconciler.model import (
 )
 
 if TYPE_CHECKING:
-    from reconciler.manifest.reader import Document, Place
+    from reconciler.manifest.tree import Place, YamlFile
 
 VERSION = 1
 """The version of the format of manifests and settings."""
@@ -220,7 +221,7 @@ class Entry:
         return Ref(self.kind.name, self.id)
 
 
-def read_document(document: Document) -> FileManifest:
+def read_document(document: YamlFile) -> FileManifest:
     """Turn a document into resources, or into every problem that it has."""
     if not document.readable:
         return FileManifest(problems=in_order(document.problems))
@@ -240,7 +241,7 @@ def read_document(document: Document) -> FileManifest:
     return FileManifest(tuple(_desired(entries, defaults, model, document.file)))
 
 
-def _no_manifest(document: Document) -> Problem:
+def _no_manifest(document: YamlFile) -> Problem:
     at = document.location(getattr(document.root, "at", 0))
     if document.root is None:
         return Problem("bad_version", f"the file is empty: begin with version: {VERSION}", at)
@@ -322,7 +323,7 @@ class _Ignored:
         return [key for key in keys if known[key]]
 
 
-def _across(entries: list[Entry], defaults: Map, document: Document) -> Iterator[Problem]:
+def _across(entries: list[Entry], defaults: Map, document: YamlFile) -> Iterator[Problem]:
     """Yield what is wrong with the sum of a resource and the defaults."""
     inherited, ignored = _part(defaults, "metadata"), _Ignored()
     own_fault = frozenset(ignored(inherited, _globs(defaults)))
@@ -345,7 +346,7 @@ def _ignored_problem(key: str, at: Location, whose: str = "") -> Problem:
     return Problem("ignored_key", message, at)
 
 
-def _too_many(entry: Entry, inherited: Map, document: Document) -> Iterator[Problem]:
+def _too_many(entry: Entry, inherited: Map, document: YamlFile) -> Iterator[Problem]:
     count = sum(value is not None for value in {**inherited, **entry.metadata}.values())
     if count > MAX_PAIRS:
         part = ", those of the defaults included" if inherited else ""
@@ -380,7 +381,7 @@ def _twice_wording(root: Map) -> Callable[[Map, str], tuple[str, str] | None]:
     return wording
 
 
-def _worded(finding: Finding, document: Document) -> Problem:
+def _worded(finding: Finding, document: YamlFile) -> Problem:
     """Say what a finding means in a manifest."""
     path = finding.path
     if path == ("version",):
@@ -403,14 +404,14 @@ def _known_fields(path: tuple[str | int, ...]) -> tuple[str, ...]:
     return _FIELDS["defaults" if path[0] == "defaults" else "resource"]
 
 
-def _unknown_kind(finding: Finding, document: Document) -> Problem:
+def _unknown_kind(finding: Finding, document: YamlFile) -> Problem:
     name = finding.name
     names = [*BY_PLURAL, "defaults", "version"]
     hint = f"did you mean {KINDS[name].plural}?" if name in KINDS else meant(name, names)
     return Problem("unknown_kind", f"there is no kind {shown(name)}; {hint}", document.location(finding.place))
 
 
-def _metadata_problem(finding: Finding, inside: tuple[str | int, ...], document: Document) -> Problem:
+def _metadata_problem(finding: Finding, inside: tuple[str | int, ...], document: YamlFile) -> Problem:
     at = document.location(finding.place)
     if len(inside) == 1:
         if finding.value is None:
@@ -426,7 +427,7 @@ def _metadata_problem(finding: Finding, inside: tuple[str | int, ...], document:
     return _value_problem(finding, at, scalars=_takes_scalars(finding.path, document))
 
 
-def _takes_scalars(path: tuple[str | int, ...], document: Document) -> bool:
+def _takes_scalars(path: tuple[str | int, ...], document: YamlFile) -> bool:
     if path[0] == "defaults":
         return _model_for(document.root) is ScalarManifest
     return BY_PLURAL[str(path[0])].scalars

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from reconciler.errors import Location
 from reconciler.manifest import reader
-from reconciler.manifest.reader import MAX_DEPTH, Document, Map, Seq, Unclear, read
+from reconciler.manifest.reader import MAX_DEPTH, read
+from reconciler.manifest.tree import Map, Seq, Unclear, YamlFile
 from reconciler.manifest.words import shown
 
 
-def problems(document: Document) -> list[tuple[str, int, int]]:
+def problems(document: YamlFile) -> list[tuple[str, int, int]]:
     return [(found.code, found.location.line, found.location.column) for found in document.problems]
 
 
