@@ -16,17 +16,8 @@ from reconciler.errors import InvalidInput, Location, WrongUsage
 from reconciler.gateway.providers import EMULATOR_URL, PROVIDERS
 from reconciler.guard import Guards
 from reconciler.kinds import KINDS
-from reconciler.settings import (
-    InsecureUrl,
-    Key,
-    Rate,
-    Settings,
-    SettingsModel,
-    Target,
-    parse_base_url,
-    parse_percent,
-    resolve,
-)
+from reconciler.settings import Key, Rate, Settings, Target, parse_percent, resolve
+from reconciler.settings.file import InsecureUrl, SettingsModel, parse_base_url
 
 FULL = """\
 version: 1

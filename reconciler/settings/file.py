@@ -1,28 +1,20 @@
-"""Flags, environment and the settings file, resolved once into one frozen object.
-
-A flag beats a variable, which beats the file. With a settings file the variables that name a server are not looked
-at: an exported variable never redirects a target of the file. No key is ever held here, only the name of the variable
-that has it; `Target.credential` reads it when somebody is about to talk to the API.
-"""
+"""The settings file: its models, its checks, and what is said where one fails."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
-from reconciler.dialects import DIALECTS, Dialect, Removals
-from reconciler.errors import InvalidInput, Location, Problem, WrongUsage
+from reconciler.dialects import DIALECTS
+from reconciler.errors import InvalidInput, Location, Problem
 from reconciler.gateway.providers import PROVIDERS, Provider
 from reconciler.guard import Guards
-from reconciler.kinds import KINDS, OPENAI_HOST, Kind
-from reconciler.manifest.files import name_of
+from reconciler.kinds import KINDS
 from reconciler.manifest.problems import OURS, Finding, Strict, findings, in_order, problem_of, twice_problems
 from reconciler.manifest.reader import read
 from reconciler.manifest.schema import VERSION, Version
@@ -33,140 +25,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-FILE_NAME = "reconciler.yaml"
-STATE_FOLDER = ".reconciler"
-"""Where a target without a server keeps its database, beside the settings file."""
 MANIFESTS = "manifests"
 """The folder of manifests where nothing else is said."""
-API_KEY = "OPENAI_API_KEY"
-ONLY_TARGET = "default"
-"""The name of the target that the environment makes up where there is no settings file."""
 PARALLELISM = 16
-
-CONFIG_VARIABLE = "RECONCILER_CONFIG"
-TARGET_VARIABLE = "RECONCILER_TARGET"
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """The name of the variable that has the key; `required` where the target is of no use without it."""
-
-    variable: str
-    required: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """Ceilings, kept as a steady pace; `None`: as fast as the server lets us."""
-
-    reads_per_minute: float | None = None
-    writes_per_minute: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where to reconcile, and how.
-
-    `manifests` are paths below the root (or absolute); `writes` has the dialect of each kind, by name, that the file
-    tells. `location` is the place of its name in the settings file, `None` where the environment made it up.
-    """
-
-    name: str
-    provider: Provider
-    base_url: str
-    root: Path
-    key: Key | None = None
-    organization: str | None = None
-    project: str | None = None
-    manifests: tuple[Path, ...] = ()
-    parallelism: int = PARALLELISM
-    rate: Rate = Rate()
-    writes: Mapping[str, Dialect] = field(default_factory=dict)
-    removals: Removals = Removals.BLOCK
-    missing: Literal["error", "warn"] = "error"
-    ledger_remote: str | None = None
-    location: Location | None = None
-    manifests_at: tuple[Location, ...] = ()
-
-    @property
-    def host(self) -> str:
-        """The host of the base URL, in lower case."""
-        return urlsplit(self.base_url).hostname or ""
-
-    @property
-    def database(self) -> Path:
-        """Where the emulator of this target keeps its data."""
-        return self.root / STATE_FOLDER / f"{self.name}.sqlite"
-
-    def dialect(self, kind: Kind) -> Dialect:
-        """Return how updates of `kind` work here, as far as known before the first call."""
-        if kind.name in self.writes:
-            return self.writes[kind.name]
-        return kind.writes if self.provider.embedded else kind.default_dialect(self.host)
-
-    def credential(self, env: Mapping[str, str]) -> SecretStr | None:
-        """Return the key, `None` where none is to be sent; it hides itself when printed.
-
-        Raises `InvalidInput` where the variable has no key, or one that cannot stand in a header.
-        """
-        if self.key is None:
-            return None
-        key = env.get(self.key.variable, "").strip()
-        if not key and not self.key.required:
-            return None
-        if not key:
-            message = f"export {self.key.variable}: target {self.name} sends the key that this variable has"
-            raise InvalidInput(Problem("no_key", message, self.location))
-        if not _HEADER_VALUE.fullmatch(key):
-            message = (
-                f"what {self.key.variable} has is no key: a space, a line break or another special character is in it"
-            )
-            raise InvalidInput(Problem("bad_key", message, self.location))
-        return SecretStr(key)
-
-    def existing_manifests(self) -> tuple[Path, ...]:
-        """Return the manifest paths; raises `InvalidInput` for each that does not exist."""
-        lost = [at for at, path in enumerate(self.manifests) if not path.exists()]
-        if lost:
-            raise InvalidInput(*map(self._lost, lost))
-        return self.manifests
-
-    def _lost(self, index: int) -> Problem:
-        name = shown(name_of(self.manifests[index], self.root))
-        if not self.manifests_at:
-            message = f"there is no {name}: put manifests there, or write a {FILE_NAME} that says where they are"
-            return Problem("no_manifests", message)
-        return Problem("no_manifests", f"there is no {name}: create it, or correct the path", self.manifests_at[index])
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything that was settled before the run. `root`: the folder of the settings file, or the working directory."""
-
-    root: Path
-    file: Path | None
-    target: Target
-    guards: Guards = field(default_factory=Guards)
-
-
-def resolve(*, cwd: Path, env: Mapping[str, str], config: str | None, target: str | None) -> Settings:
-    """Settle the settings; `config` and `target` are the values of the flags.
-
-    Raises `InvalidInput` with every problem of the settings file (or of the variables that stand for it), `WrongUsage`
-    where the command line names a file or a target that does not exist.
-    """
-    cwd = cwd.absolute()
-    wanted = _wanted(env, target)
-    file = _settings_file(cwd, env, config)
-    if file is None:
-        return Settings(cwd, None, _target_of_environment(cwd, env, wanted))
-    return _from_file(file, wanted)
-
+"""Calls in flight where nothing else is said."""
 
 # -- Values -------------------------------------------------------------------------------------------------------
 
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%?", re.ASCII)
-_HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
+HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
 _URL_CHARACTERS = re.compile(r"[\x21-\x7e]+")
 
 
@@ -308,35 +175,10 @@ class SettingsModel(Strict):
     guards: GuardsModel = Field(default=GuardsModel(), description="Limits that stop an apply.")
 
 
-def _settings_file(cwd: Path, env: Mapping[str, str], config: str | None) -> Path | None:
-    """Return the settings file to use, `None` where there is none; raises `WrongUsage` if the one asked for is not."""
-    name = config or env.get(CONFIG_VARIABLE)
-    if not name:
-        return next((path for folder in _upwards(cwd) if (path := folder / FILE_NAME).is_file()), None)
-    if not (cwd / name).is_file():
-        source = "--config" if config else CONFIG_VARIABLE
-        raise WrongUsage(f"{source} names {shown(name)}, and there is no such file")
-    return cwd / name
-
-
-def _upwards(cwd: Path) -> Iterator[Path]:
-    """Yield the folders to search: from `cwd` to the root of its repository, `cwd` alone outside of one."""
-    folders = [cwd, *cwd.parents]
-    depth = next((depth for depth, folder in enumerate(folders) if (folder / ".git").exists()), 0)
-    yield from folders[: depth + 1]
-
-
-def _from_file(file: Path, wanted: _Wanted | None) -> Settings:
+def read_settings(file: Path) -> tuple[SettingsModel, YamlFile]:
+    """Return the settings and the document that they came from; raises `InvalidInput` with every problem."""
     document = read(_bytes_of(file), file.name)
-    model = _validated(document)
-    name = _choice(model, wanted, document)
-    guards = model.guards
-    return Settings(
-        file.parent,
-        file,
-        _target_of_file(name, model.targets[name], document, file.parent),
-        Guards(guards.max_changed, guards.max_removed, guards.at_least),
-    )
+    return _validated(document), document
 
 
 def _bytes_of(file: Path) -> bytes:
@@ -439,118 +281,3 @@ def _worded(finding: Finding, document: YamlFile) -> Problem:
         message = f"target {shown(finding.name)} must be a map with its provider, not {finding.described()}"
         return Problem("not_a_mapping", message, at)
     return problem_of(finding, document, _EXPECTED, _known_fields(path) if path else ())
-
-
-# -- The target ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """The target that was asked for, and by what."""
-
-    name: str
-    source: str
-
-
-def _wanted(env: Mapping[str, str], target: str | None) -> _Wanted | None:
-    if target:
-        return _Wanted(target, "--target")
-    variable = env.get(TARGET_VARIABLE)
-    return _Wanted(variable, TARGET_VARIABLE) if variable else None
-
-
-def _choice(model: SettingsModel, wanted: _Wanted | None, document: YamlFile) -> str:
-    """Return the name of the target to use."""
-    if wanted is not None:
-        if wanted.name in model.targets:
-            return wanted.name
-        hint = meant(wanted.name, model.targets)
-        raise WrongUsage(f"{wanted.source} names {shown(wanted.name)}, and there is no such target; {hint}")
-    if model.default_target is not None:
-        return model.default_target
-    if len(model.targets) == 1:
-        return next(iter(model.targets))
-    names = ", ".join(model.targets)
-    message = f"which of the targets {names}? Say so by --target, or set default_target here"
-    raise InvalidInput(Problem("no_target", message, document.location(document.root.at)))
-
-
-def _target_of_file(name: str, model: TargetModel, document: YamlFile, root: Path) -> Target:
-    targets = document.root["targets"]
-    node = targets[name]
-    provider = PROVIDERS[model.provider]
-    base_url = model.base_url or provider.base_url or ""
-    listed = node.get("manifests")
-    return Target(
-        name,
-        provider,
-        base_url,
-        root,
-        key=_key_of_file(model, provider, base_url),
-        organization=model.organization,
-        project=model.project,
-        manifests=tuple(root / path for path in model.manifests),
-        parallelism=model.parallelism,
-        rate=Rate(model.rate.reads_per_minute, model.rate.writes_per_minute),
-        writes=MappingProxyType({kind: DIALECTS[dialect] for kind, dialect in model.writes.items()}),
-        removals=Removals(model.removals),
-        missing=model.missing,
-        ledger_remote=model.ledger_remote,
-        location=document.location(targets.keys_at[name]),
-        manifests_at=_places_of(listed, targets.keys_at[name], document, len(model.manifests)),
-    )
-
-
-def _places_of(listed: Any, otherwise: int, document: YamlFile, count: int) -> tuple[Location, ...]:
-    places = [otherwise] * count if listed is None else listed.items_at
-    return tuple(map(document.location, places))
-
-
-def _key_of_file(model: TargetModel, provider: Provider, base_url: str) -> Key | None:
-    """Return the variable of the key. Without a name, a key goes to the vendor's own host alone, never elsewhere."""
-    if provider.embedded:
-        return None
-    if model.api_key_env is not None:
-        return Key(model.api_key_env)
-    return Key(API_KEY) if urlsplit(base_url).hostname == OPENAI_HOST else None
-
-
-def _target_of_environment(cwd: Path, env: Mapping[str, str], wanted: _Wanted | None) -> Target:
-    """Return the target `default`, made up by the variables that every client of these APIs knows."""
-    if wanted is not None and wanted.name != ONLY_TARGET:
-        message = f"without a {FILE_NAME} the only target is {ONLY_TARGET}"
-        raise WrongUsage(f"{wanted.source} names {shown(wanted.name)}, and there is no such target; {message}")
-    provider = PROVIDERS["openai"]
-    problems: list[Problem] = []
-    base_url = _base_url_of_environment(env, provider, problems)
-    organization = _header_of_environment(env, "OPENAI_ORG_ID", problems)
-    project = _header_of_environment(env, "OPENAI_PROJECT_ID", problems)
-    if problems:
-        raise InvalidInput(*problems)
-    return Target(
-        ONLY_TARGET,
-        provider,
-        base_url,
-        cwd,
-        key=Key(API_KEY, required=urlsplit(base_url).hostname == OPENAI_HOST),
-        organization=organization,
-        project=project,
-        manifests=(cwd / MANIFESTS,),
-    )
-
-
-def _base_url_of_environment(env: Mapping[str, str], provider: Provider, problems: list[Problem]) -> str:
-    text = env.get("OPENAI_BASE_URL", "").strip() or provider.base_url or ""
-    try:
-        return parse_base_url(text)
-    except ValueError as error:
-        code = "insecure_url" if isinstance(error, InsecureUrl) else "bad_base_url"
-        problems.append(Problem(code, f"OPENAI_BASE_URL: {error}"))
-        return ""
-
-
-def _header_of_environment(env: Mapping[str, str], variable: str, problems: list[Problem]) -> str | None:
-    text = env.get(variable, "").strip()
-    if text and not _HEADER_VALUE.fullmatch(text):
-        problems.append(Problem("bad_variable", f"{variable} must be an id without spaces or special characters"))
-    return text or None
