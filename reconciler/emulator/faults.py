@@ -13,7 +13,8 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from reconciler.emulator.service import Request, Response, Rules, Store, complaint, handle, respond
+from reconciler.emulator.maps import complaint
+from reconciler.emulator.service import Request, Response, Rules, Store, handle, respond
 from reconciler.kinds import KINDS
 from reconciler.model import matches
 

@@ -16,7 +16,8 @@ from aiohttp import web
 
 from reconciler.emulator import live_rules
 from reconciler.emulator.faults import NO_FAULTS, answer
-from reconciler.emulator.service import BASE_PATH, Request, complaint, respond
+from reconciler.emulator.maps import complaint
+from reconciler.emulator.service import BASE_PATH, Request, respond
 from reconciler.errors import ReconcilerError
 
 if TYPE_CHECKING:

@@ -26,9 +26,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from urllib.parse import parse_qsl, unquote
 
-from reconciler.dialects import AUTO, MERGE, Dialect, Removal
+from reconciler.dialects import AUTO, MERGE, Dialect
+from reconciler.emulator.maps import Refused, complaint, refuse, type_name, updated
 from reconciler.kinds import KINDS, Kind
-from reconciler.model import EMPTY, ID_PATTERN, MAX_KEY, MAX_PAIRS, MAX_VALUE, Metadata, Ref
+from reconciler.model import EMPTY, ID_PATTERN, Metadata, Ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,17 +42,6 @@ PAGE = 20
 MAX_PAGE = 100
 """The largest page (API.md: `limit<=100`)."""
 
-_TYPES: Mapping[type, str] = MappingProxyType(
-    {
-        str: "a string",
-        bool: "a boolean",
-        int: "an integer",
-        float: "a decimal number",
-        list: "an array",
-        dict: "an object",
-        type(None): "null",
-    }
-)
 _PAGE_NUMBER = re.compile(r"-?[0-9]{1,9}")
 _MASKED_LENGTH = 16
 """A key shorter than this is masked altogether: seven of its characters would be too much of it."""
@@ -159,7 +149,7 @@ def handle(store: Store, request: Request, rules: Rules) -> Response:
     try:
         _admit(request, rules)
         return respond(rules, 200, _dispatch(store, request, rules))
-    except _Refused as refused:
+    except Refused as refused:
         return respond(rules, refused.status, refused.payload, refused.headers)
 
 
@@ -174,25 +164,6 @@ def respond(rules: Rules, status: int, payload: object, headers: Mapping[str, st
     return Response(status, names, json.dumps(payload).encode())
 
 
-def complaint(message: str, code: str | None, param: str | None = None, kind: str = "invalid_request_error") -> object:
-    """Return the envelope of an error."""
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-class _Refused(Exception):
-    """The request is answered with an error; raised and caught within this module."""
-
-    def __init__(self, status: int, payload: object, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(status)
-        self.status = status
-        self.payload = payload
-        self.headers = headers
-
-
-def _refuse(message: str, code: str | None, param: str | None = None) -> NoReturn:
-    raise _Refused(400, complaint(message, code, param))
-
-
 # Who may call, and which object is meant.
 
 
@@ -203,7 +174,7 @@ def _admit(request: Request, rules: Rules) -> None:
     scheme, _, sent = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or sent.strip() != rules.key:
         message = f"Incorrect API key provided: {_masked(sent.strip())}."
-        raise _Refused(401, complaint(message, "invalid_api_key"))
+        raise Refused(401, complaint(message, "invalid_api_key"))
 
 
 def _masked(sent: str) -> str:
@@ -289,7 +260,7 @@ def _dispatch(store: Store, request: Request, rules: Rules) -> object:
     if act is None:
         allowed = ", ".join(method for one, method in _ACTIONS if one == route.one)
         message = f"Method {request.method} is not allowed here; allowed: {allowed}."
-        raise _Refused(405, complaint(message, "method_not_allowed"), {"allow": allowed})
+        raise Refused(405, complaint(message, "method_not_allowed"), {"allow": allowed})
     call = _Call(store, request, rules, route.kind, ids)
     if route.kind.nested:
         _require_parent(call)
@@ -305,7 +276,7 @@ def _routed(path: str) -> tuple[_Route, Mapping[str, str]]:
             ids = route.match(segments)
             if ids is not None:
                 return route, ids
-    raise _Refused(404, {"detail": "Not Found"})
+    raise Refused(404, {"detail": "Not Found"})
 
 
 def _require_parent(call: _Call) -> None:
@@ -316,7 +287,7 @@ def _require_parent(call: _Call) -> None:
 
 
 def _miss(kind: Kind, own: str) -> NoReturn:
-    raise _Refused(404, complaint(kind.not_found.format(noun=kind.noun, id=own), None))
+    raise Refused(404, complaint(kind.not_found.format(noun=kind.noun, id=own), None))
 
 
 def _found(call: _Call) -> Held:
@@ -350,11 +321,11 @@ def _update(call: _Call) -> object:
         body = _body(call)
         for name in body:
             if name != call.kind.field:
-                _refuse(f"Unknown parameter: '{name}'.", "unknown_parameter", name)
+                refuse(f"Unknown parameter: '{name}'.", "unknown_parameter", name)
         if call.kind.required and call.kind.field not in body:
             message = f"Missing required parameter: '{call.kind.field}'."
-            _refuse(message, "missing_required_parameter", call.kind.field)
-        held = Held(held.created_at, _written(call, held.pairs, body))
+            refuse(message, "missing_required_parameter", call.kind.field)
+        held = Held(held.created_at, updated(call.kind, call.dialect, held.pairs, body))
         call.store.put(call.ref, held)
     return _shown(call.kind, call.ref, held)
 
@@ -370,7 +341,7 @@ def _create(call: _Call) -> object:
     """Create an object with a new id; its map is what an update of an empty one would leave."""
     body = _body(call) if call.request.body else {}
     ref = call.ref_of(f"{call.kind.prefix}{call.rules.token()}")
-    held = Held(call.rules.now(), _written(call, EMPTY, body))
+    held = Held(call.rules.now(), updated(call.kind, call.dialect, EMPTY, body))
     call.store.put(ref, held)
     return _shown(call.kind, ref, held)
 
@@ -408,16 +379,16 @@ _ACTIONS: Mapping[tuple[bool, str], Callable[[_Call], object]] = MappingProxyTyp
 def _limit(call: _Call) -> int:
     told = call.request.query.get("limit", str(PAGE))
     if not _PAGE_NUMBER.fullmatch(told):
-        _refuse("Invalid type for 'limit': expected an integer, but got a string instead.", "invalid_type", "limit")
+        refuse("Invalid type for 'limit': expected an integer, but got a string instead.", "invalid_type", "limit")
     number = int(told)
     if number > MAX_PAGE:
         message = (
             f"Invalid 'limit': integer above maximum value. Expected a value <= {MAX_PAGE}, but got {number} instead."
         )
-        _refuse(message, "integer_above_max_value", "limit")
+        refuse(message, "integer_above_max_value", "limit")
     if number < 1:
         message = f"Invalid 'limit': integer below minimum value. Expected a value >= 1, but got {number} instead."
-        _refuse(message, "integer_below_min_value", "limit")
+        refuse(message, "integer_below_min_value", "limit")
     return number
 
 
@@ -425,7 +396,7 @@ def _span(call: _Call, count: int, *, backwards: bool) -> Span:
     """Return the stretch of positions to read; `backwards` walks from `before` towards the start of the list."""
     order = call.request.query.get("order", "desc")
     if order not in {"asc", "desc"}:
-        _refuse(f"Invalid value: '{order}'. Supported values are: 'asc' and 'desc'.", "invalid_value", "order")
+        refuse(f"Invalid value: '{order}'. Supported values are: 'asc' and 'desc'.", "invalid_value", "order")
     after, before = _cursor(call, "after"), _cursor(call, "before")
     descending = order == "desc"
     low, high = (before, after) if descending else (after, before)
@@ -438,7 +409,7 @@ def _cursor(call: _Call, name: str) -> int | None:
     own = call.request.query[name]
     position = call.store.position(call.ref_of(own))
     if position is None:
-        _refuse(f"Invalid '{name}': no {call.kind.noun} with id '{own}'.", "invalid_value", name)
+        refuse(f"Invalid '{name}': no {call.kind.noun} with id '{own}'.", "invalid_value", name)
     return position
 
 
@@ -463,73 +434,7 @@ def _body(call: _Call) -> dict[str, Any]:
     try:
         body = _DECODER.decode(call.request.body.decode())
     except (ValueError, RecursionError):
-        _refuse("The body of the request could not be parsed as JSON.", None)
+        refuse("The body of the request could not be parsed as JSON.", None)
     if not isinstance(body, dict):
-        _refuse(f"Invalid type for the body: expected an object, but got {_type(body)} instead.", "invalid_type")
+        refuse(f"Invalid type for the body: expected an object, but got {type_name(body)} instead.", "invalid_type")
     return body
-
-
-def _written(call: _Call, held: Metadata, body: Mapping[str, Any]) -> Metadata:
-    """Return the map after a call with this body; refuse what breaks a limit before or after."""
-    kind, dialect = call.kind, call.dialect
-    if kind.field not in body:
-        return held
-    sent = body[kind.field]
-    if sent is None and kind.nullable:
-        return EMPTY if dialect.whole else held
-    if not isinstance(sent, dict):
-        _refuse_type(kind.field, "an object", sent)
-    _check_count(kind, len(sent))
-    for key, value in sent.items():
-        _check_pair(kind, dialect, key, value)
-    pairs = _merged(held, sent, dialect)
-    _check_count(kind, len(pairs))
-    return pairs
-
-
-def _merged(held: Metadata, sent: Mapping[str, Any], dialect: Dialect) -> Metadata:
-    """Return the map after `sent`, already checked, was taken over in this dialect."""
-    pairs = {} if dialect.whole else dict(held)
-    for key, value in sent.items():
-        if value is None or (value == "" and not dialect.stores_empty):
-            pairs.pop(key, None)
-        else:
-            pairs[key] = value
-    return pairs
-
-
-def _check_pair(kind: Kind, dialect: Dialect, key: str, value: object) -> None:
-    if len(key) > MAX_KEY:
-        message = (
-            f"Invalid property name in '{kind.field}': '{key}' is too long. "
-            f"Expected a string with maximum length {MAX_KEY}, but got a string with length {len(key)} instead."
-        )
-        _refuse(message, "property_name_above_max_length", kind.field)
-    path = f"{kind.field}.{key}"
-    if value is None and dialect.removal is Removal.NULL:
-        return
-    if not isinstance(value, (str, bool, int, float) if kind.scalars else str):
-        _refuse_type(path, "a string, number or boolean" if kind.scalars else "a string", value)
-    if isinstance(value, str) and len(value) > MAX_VALUE:
-        message = (
-            f"Invalid '{path}': string too long. Expected a string with maximum length {MAX_VALUE}, "
-            f"but got a string with length {len(value)} instead."
-        )
-        _refuse(message, "string_above_max_length", path)
-
-
-def _check_count(kind: Kind, count: int) -> None:
-    if count > MAX_PAIRS:
-        message = (
-            f"Invalid '{kind.field}': too many properties. Expected an object with at most {MAX_PAIRS} properties, "
-            f"but got an object with {count} properties instead."
-        )
-        _refuse(message, "object_above_max_properties", kind.field)
-
-
-def _refuse_type(path: str, expected: str, got: object) -> NoReturn:
-    _refuse(f"Invalid type for '{path}': expected {expected}, but got {_type(got)} instead.", "invalid_type", path)
-
-
-def _type(value: object) -> str:
-    return _TYPES[type(value)]
