@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WorkTree:
-    """The commit that is checked out, and whether the files asked about differ from it (untracked ones count)."""
+    """The commit that is checked out, and whether the files asked about differ from it (untracked ones count).
+
+    `dirty` is `None` where git cannot tell, as for a file outside the repository.
+    """
 
     commit: str
-    dirty: bool
+    dirty: bool | None
 
 
 def work_tree(folder: Path, files: Iterable[Path]) -> WorkTree | None:
@@ -31,7 +34,7 @@ def work_tree(folder: Path, files: Iterable[Path]) -> WorkTree | None:
         return None
     paths = [str(file) for file in files]
     status = _git(folder, "status", "--porcelain", "--untracked-files=all", "--", *paths) if paths else ""
-    return WorkTree(commit, dirty=status != "")
+    return WorkTree(commit, dirty=None if status is None else status != "")
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -97,6 +97,7 @@ def _saved_proposal(report: Report, chosen: Options, file: Path) -> _Proposal:
     from reconciler import planfile
     from reconciler.cli.session import open_session
     from reconciler.cli.show import read_plan
+    from reconciler.document import Requests
 
     _refuse_restrictions(chosen)
     document = read_plan(file, chosen)
@@ -107,7 +108,7 @@ def _saved_proposal(report: Report, chosen: Options, file: Path) -> _Proposal:
     report.parts |= {
         part: getattr(document, part) for part in ("base", "summary", "looked_at", "changes", "left", "released")
     }
-    report.parts["requests"] = document.requests
+    report.parts["requests"] = Requests(writes=document.requests.writes)
     return _Proposal(session, changes, planfile.scale(document))
 
 
