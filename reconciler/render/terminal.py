@@ -5,6 +5,7 @@ Colours say the same as the signs (`+ ~ -`), never more; whoever prints the text
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from click import style
@@ -62,6 +63,7 @@ def application(document: Document, told: int = 0) -> str:
     """Return what became of a plan, the summary last; `told` errors were shown with the plan."""
     outcomes = document.outcomes or ()
     lines = [*_errors(document)][told:] + [line for outcome in outcomes for line in _outcome(outcome)]
+    lines += _unattempted(outcomes)
     for kind, dialect in sorted((document.learned or {}).items()):
         lines.append(
             f"Learned: a {kind} is updated by `{dialect}` here; `writes: {{{kind}: {dialect}}}` says so from now on."
@@ -158,12 +160,19 @@ def _summary(document: Document) -> str:
 
 
 def _outcome(outcome: OutcomePart) -> Iterator[str]:
-    if outcome.outcome is Result.APPLIED:
+    if outcome.outcome in (Result.APPLIED, Result.NOT_ATTEMPTED):
         return
     reason = f": {plain(outcome.error.message)}" if outcome.error else ""
     yield f"{plain(f'{outcome.kind}/{outcome.id}')}: {style(outcome.outcome.value, fg='red')}{reason}"
     for key, value in (outcome.lost or {}).items():
         yield f"  {style('lost', fg='red')} {plain(key)} = {quoted(value)}"
+
+
+def _unattempted(outcomes: Iterable[OutcomePart]) -> Iterator[str]:
+    """Tell of what was not begun by its reasons: one line each, not one for every resource."""
+    left = [outcome for outcome in outcomes if outcome.outcome is Result.NOT_ATTEMPTED]
+    for reason, count in Counter(outcome.error.message if outcome.error else "" for outcome in left).items():
+        yield f"{_count(count, 'resource')} not attempted: {plain(reason.removeprefix('not attempted: '))}"
 
 
 def _tally(document: Document, outcomes: Iterable[OutcomePart]) -> str:

@@ -95,7 +95,8 @@ DOCUMENTS = {
         outcomes=outcomes(
             Outcome(Ref("thread", "thread_abc"), Result.STALE, Fault("stale", "it moved since it was planned")),
             Outcome(Ref("thread", "thread_def"), Result.FAILED, Fault("lost_pairs", "dropped"), lost={"seen": HOSTILE}),
-            Outcome(Ref("thread", "thread_ghi"), Result.NOT_ATTEMPTED),
+            Outcome(Ref("thread", "thread_ghi"), Result.NOT_ATTEMPTED, Fault("halted", "not attempted: it replaces")),
+            Outcome(Ref("thread", "thread_jkl"), Result.NOT_ATTEMPTED, Fault("halted", "not attempted: it replaces")),
         ),
     ),
     "apply_nothing_to_do": planned(RICH[2], kind="apply", outcomes=()),

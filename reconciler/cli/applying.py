@@ -1,0 +1,188 @@
+"""The work of `apply`: a proposal, consent, and what became of it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler import engine, planfile
+from reconciler.cli.output import say
+from reconciler.cli.planning import judge_run, observe_and_plan
+from reconciler.cli.session import open_session
+from reconciler.cli.show import read_plan
+from reconciler.compare import Action
+from reconciler.document import OutcomePart, Requests, outcome_part
+from reconciler.errors import ConsentRefused, ExitCode, Fault, GuardRefused, WrongUsage
+from reconciler.events import Outcome, Result
+from reconciler.guard import refusals, scale_of
+from reconciler.render import terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from reconciler.cli.options import Options
+    from reconciler.cli.report import Report
+    from reconciler.cli.session import Session
+    from reconciler.compare import Change
+    from reconciler.guard import Guards, Scale
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What is to be carried out, and how much was looked at to find it."""
+
+    session: Session
+    changes: Sequence[Change]
+    scale: Scale
+
+
+def carry_out(report: Report, chosen: Options) -> None:
+    """Do all of an apply; every error of our family may leave it, and the report is complete all the same."""
+    if not chosen.yes and not sys.stdin.isatty():
+        raise WrongUsage("there is no terminal to ask on; say --yes to apply without asking")
+    saved = _plan_file(chosen)
+    proposal = _saved(report, chosen, saved) if saved else _fresh(report, chosen)
+    _show_plan(report, proposal.session)
+    changes = [change for change in proposal.changes if change.action is not Action.KEEP]
+    try:
+        if _writes(changes) and proposal.session.brake.reason is None:
+            _check_guards(proposal)
+            _ask(report, proposal.session)
+    except BaseException:
+        report.parts["outcomes"] = _not_attempted(changes)
+        raise
+    _record(report, proposal.session, _write(proposal.session, changes))
+
+
+# --- what to carry out ------------------------------------------------------------------------------------------------
+
+
+def _plan_file(chosen: Options) -> Path | None:
+    """Return the plan file, if the one PATH given is a file and no manifest."""
+    paths = [chosen.at(path) for path in chosen.paths]
+    if len(paths) == 1 and paths[0].is_file() and paths[0].suffix not in (".yaml", ".yml"):
+        return paths[0]
+    return None
+
+
+def _fresh(report: Report, chosen: Options) -> Proposal:
+    session = open_session(chosen, report)
+    if not session.declared:
+        raise GuardRefused("the manifests declare nothing at all; that is more likely a mistake than a wish")
+    made = observe_and_plan(session, report)
+    judge_run(session, report, made)
+    # What failed or is missing is told by its outcome now, with a code of its own.
+    report.codes = [code for code in report.codes if code is not ExitCode.ERROR]
+    return Proposal(session, made.plan.changes, scale_of(made.plan.changes))
+
+
+def _saved(report: Report, chosen: Options, file: Path) -> Proposal:
+    if chosen.select or chosen.only:
+        raise WrongUsage("a saved plan is carried out as it is; --select and --only belong to `plan`")
+    document = read_plan(file, chosen)
+    session = open_session(replace(chosen, paths=()), report, manifests=False)
+    name = chosen.paths[0]
+    planfile.check_target(document, report.document(), name)
+    changes = planfile.changes_of(document, session.rules_of, name)
+    kept = ("base", "summary", "looked_at", "changes", "left", "released")
+    report.parts |= {part: getattr(document, part) for part in kept}
+    report.parts["requests"] = Requests(writes=document.requests.writes)
+    return Proposal(session, changes, planfile.scale(document))
+
+
+# --- consent ----------------------------------------------------------------------------------------------------------
+
+
+def _show_plan(report: Report, session: Session) -> None:
+    """Show the plan as text before the question: on standard output, or beside another format on standard error."""
+    text = session.options.format == "text"
+    if session.options.quiet or (not text and session.options.yes):
+        return
+    say(terminal.plan(report.document()), session.options, err=not text)
+    if text:
+        report.told = len(report.problems)
+
+
+def _writes(changes: Sequence[Change]) -> bool:
+    return any(change.writable for change in changes if change.action is Action.UPDATE)
+
+
+def _check_guards(proposal: Proposal) -> None:
+    reasons = refusals(proposal.changes, proposal.scale, _guards(proposal.session))
+    if reasons:
+        raise GuardRefused("; ".join(reasons))
+
+
+def _guards(session: Session) -> Guards:
+    options, guards = session.options, session.settings.guards
+    if options.max_changed is not None:
+        guards = replace(guards, max_changed=options.max_changed)
+    if options.max_removed is not None:
+        guards = replace(guards, max_removed=options.max_removed)
+    return guards
+
+
+def _ask(report: Report, session: Session) -> None:
+    if session.options.yes:
+        return
+    summary, writes = report.document().summary, report.document().requests.writes
+    calls = f"{writes} modify call{'' if writes == 1 else 's'}"
+    removals = f" (removals among them: {summary.pairs.remove})" if summary.pairs.remove else ""
+    click.echo(f"Send {calls}{removals} to target {session.target.name}? Type yes: ", err=True, nl=False)
+    if sys.stdin.readline().strip().lower() not in ("yes", "y"):
+        raise ConsentRefused("not confirmed; nothing was written")
+
+
+def _not_attempted(changes: Sequence[Change]) -> tuple[OutcomePart, ...]:
+    fault = Fault("not_attempted", "not attempted: the apply was refused")
+    return tuple(outcome_part(Outcome(change.ref, Result.NOT_ATTEMPTED, fault)) for change in changes)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def _write(session: Session, changes: Sequence[Change]) -> engine.Application:
+    async def write() -> engine.Application:
+        async with session.gateway(read_only=False) as writer:
+            with session.progress(len(changes), "Applying") as emit:
+                return await engine.apply(
+                    writer,
+                    changes,
+                    session.rules_of,
+                    parallelism=session.parallelism,
+                    brake=session.brake,
+                    emit=emit,
+                )
+
+    return session.run(write) if changes else engine.Application()
+
+
+def _record(report: Report, session: Session, done: engine.Application) -> None:
+    """Fill in the document's outcomes and calls, and note the codes that follow from them."""
+    read_before = report.document().requests.reads
+    report.parts["outcomes"] = tuple(map(outcome_part, done.outcomes))
+    report.parts["learned"] = done.learned
+    report.parts["requests"] = Requests(
+        reads=read_before + sum(outcome.reads for outcome in done.outcomes),
+        writes=sum(outcome.writes for outcome in done.outcomes),
+    )
+    for refusal in done.refusals:
+        report.fail(refusal)
+    for outcome in done.outcomes:
+        report.note(_code(outcome, session))
+    if session.ended_by is not None and session.ended_by not in report.codes:
+        session.note_interruption(report)
+
+
+def _code(outcome: Outcome, session: Session) -> ExitCode:
+    codes = {
+        Result.FAILED: ExitCode.INCOMPLETE,
+        Result.BLOCKED: ExitCode.INCOMPLETE,
+        Result.STALE: ExitCode.STALE,
+        Result.MISSING: ExitCode.INCOMPLETE if session.target.missing == "error" else ExitCode.DONE,
+    }
+    return codes.get(outcome.result, ExitCode.DONE)
