@@ -224,14 +224,21 @@ def compare(desired: Desired, intent: Intent, reading: Observed, base: Base | No
     """Return the change that turns an observed resource into what the intent asks for."""
     observed = usable(reading, rules.dialect)
     if observed is None:
-        message = f"the answer has no metadata, and a write under `{rules.dialect.name}` could wipe what it hides"
-        return Change(desired, Action.FAILED, rules, intent, fault=Fault("no_metadata", message))
+        return Change(desired, Action.FAILED, rules, intent, fault=_hidden(desired.ref.kind, rules.dialect))
     found = differences(_ours(intent, observed, rules), _demanded(intent))
     fields = tuple(_field(desired, intent, difference, base, rules) for difference in found)
     planned = _planned(observed, fields, rules)
     fault = _overfull(intent, observed, planned, rules.dialect) if planned != observed else None
     action = Action.FAILED if fault else Action.UPDATE if fields else Action.KEEP
     return Change(desired, action, rules, intent, observed, planned, fields, fault)
+
+
+def _hidden(kind: str, dialect: Dialect) -> Fault:
+    message = (
+        f"the answer has no metadata, and a write under `{dialect.name}` could wipe what it hides; if this server just "
+        f"leaves out an empty map, say how it updates, such as `writes: {{{kind}: merge-null}}`"
+    )
+    return Fault("no_metadata", message)
 
 
 def usable(reading: Observed, dialect: Dialect) -> Metadata | None:

@@ -301,6 +301,9 @@ class _Work:
         except ApiError as error:
             missing = error.fault.code == "missing"
             result, fault, lost = (Result.MISSING if missing else Result.FAILED), error.fault, EMPTY
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not cost the outcomes of the others
+            fault = Fault("internal", f"internal error, please report it ({type(error).__name__}: {error})")
+            result, lost = Result.FAILED, EMPTY
         if result is Result.BLOCKED:
             fault = _blocked_fault(self._change)
         return Outcome(self._change.ref, result, fault, self._reads, self._writes, lost)

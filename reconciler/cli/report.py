@@ -59,6 +59,8 @@ def reported(kind: DocumentKind, options: Options, work: Callable[[Report], None
     except ReconcilerError as error:
         report.fail(error)
         failed = True
+    except BrokenPipeError:  # nobody reads any more: there is no place to deliver to
+        raise
     except Exception as error:  # noqa: BLE001 - a mistake of ours must not cost the document, nor show a trace
         report.note(ExitCode.ERROR, Problem("internal", _internal(error, options)))
         failed = True

@@ -284,6 +284,19 @@ def test_a_rejected_write_stops_nobody_else():
     assert results(carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules)).count(Result.APPLIED) == 5
 
 
+def test_a_mistake_of_ours_is_confined_to_its_resource():
+    def post(api, ref, answer):
+        if ref == REFS[1]:
+            raise KeyError("oops")
+        return answer
+
+    api = Scripted(REPLACE, dict.fromkeys(REFS, {}), on_post=post)
+    rules = Rules(REPLACE)
+    done = carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules)
+    assert [one.fault.code for one in done.outcomes if one.result is Result.FAILED] == ["internal"]
+    assert results(done).count(Result.APPLIED) == 5
+
+
 def test_a_refused_write_stops_the_run_and_is_told_once():
     def post(api, ref, answer):
         raise TargetRefused(Fault("forbidden", "read only key", 403))
