@@ -214,7 +214,8 @@ def judge(desired: Desired, reading: Reading, base: Base | None, rules: Rules) -
     """Return the change of one resource: what reading it showed, held against what is desired."""
     intent = settle(desired, base)
     if isinstance(reading, Missing):
-        return Change(desired, Action.MISSING, rules, intent, fault=reading.fault)
+        # Missing is a state, told in the same bytes each time; the id of the request that showed it is not part of it.
+        return Change(desired, Action.MISSING, rules, intent, fault=replace(reading.fault, request_id=None))
     if isinstance(reading, Unread):
         return Change(desired, Action.FAILED, rules, intent, fault=reading.fault)
     return compare(desired, intent, reading, base, rules)

@@ -108,6 +108,10 @@ class ReconcilerError(Exception):
         return (Problem(self.code, str(self)),)
 
 
+class Terminated(BaseException):
+    """SIGTERM arrived outside of the calls; a sibling of `KeyboardInterrupt`, so that no handler of errors takes it."""
+
+
 class ConsentRefused(ReconcilerError):
     """The question before an apply was answered with something other than yes."""
 

@@ -16,12 +16,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
+from signal import Signals
+from typing import TYPE_CHECKING, Any
 
 from reconciler.dialects import DIALECTS
 from reconciler.emulator import live_rules
@@ -29,7 +28,11 @@ from reconciler.emulator.service import Held, Request, handle
 from reconciler.emulator.store import MemoryStore
 from reconciler.model import Ref
 
-PATIENCE = 20.0
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+PATIENCE = 30.0
 """Seconds after which a test gives up on something that should have happened at once."""
 SETTINGS = """\
 version: 1
@@ -93,7 +96,7 @@ class Scratch:
         self.write("manifests/m.yaml", f"version: 1\n{text}")
 
     def settings(self, url: str, more: str = "", rest: str = "") -> None:
-        """Write a settings file with the target `test` at `url`; `more` are fields of the target, `rest` of the file."""
+        """Write a settings file with the target `test` at `url`, `more` fields of that target, and `rest` below it."""
         self.write("reconciler.yaml", SETTINGS.format(url=url, more=f", {more}" if more else "", rest=rest))
 
     def read(self, name: str) -> str:
@@ -102,7 +105,16 @@ class Scratch:
 
     def git(self, *arguments: str) -> str:
         """Run git here and return what it prints."""
-        command = ["git", "-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false", *arguments]
+        command = [
+            "git",
+            "-c",
+            "user.name=A",
+            "-c",
+            "user.email=a@example.org",
+            "-c",
+            "commit.gpgsign=false",
+            *arguments,
+        ]
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment({}), capture_output=True, text=True, check=True
         )
@@ -133,18 +145,23 @@ class Scratch:
         return finished(self.start(line, env))
 
     def at_terminal(
-        self, line: str, answer: str | None = None, env: Mapping[str, str] | None = None, *, out: bool = False
+        self,
+        line: str,
+        answer: str | Signals | None = None,
+        env: Mapping[str, str] | None = None,
+        *,
+        out: bool = False,
     ) -> Finished:
         """Run a command line with standard input and error (and output, if `out`) at terminals.
 
-        `answer` is typed when the question is there; the terminal echoes it.
+        `answer` is typed when the question is there, or sent where it is a signal; the terminal echoes what is typed.
         """
         with _terminal() as (screen, end), _terminal() as (paper, out_end):
             streams = {"stdin": end, "stderr": end, "stdout": out_end if out else subprocess.PIPE}
             with self.start(line, env, **streams) as process:
                 if answer is not None:
                     until(lambda: "Type yes: " in screen.text, "the question")
-                    screen.type(answer)
+                    process.send_signal(answer) if isinstance(answer, Signals) else screen.type(answer)
                 printed = "" if process.stdout is None else process.stdout.read()
                 code = process.wait(PATIENCE)
         return Finished(code, paper.text if out else printed, screen.text)
@@ -269,6 +286,10 @@ class Api:
         """Hold metadata, whoever held what there."""
         self._store.put(_ref(name), Held(1, pairs))
 
+    def delete(self, name: str) -> None:
+        """Hold it no longer."""
+        self._store.bury(_ref(name))
+
     def held(self, name: str) -> dict[str, Any]:
         """Return the metadata that is held."""
         found = self._store.get(_ref(name))
@@ -347,7 +368,8 @@ class _Desk(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._respond()
 
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
+    def do_POST(self) -> None:
+        self._respond()
 
     def _respond(self) -> None:
         raw = self.rfile.read(int(self.headers.get("content-length", "0")))

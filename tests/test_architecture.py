@@ -47,7 +47,9 @@ def test_every_command_is_in_the_readme_and_its_help_has_an_example(name):
     assert f"reconciler {name}" in (command.help or "") + (command.epilog or "")
     for parameter in command.params:
         for flag in parameter.opts if isinstance(parameter, click.Option) else ():
-            assert f"`{flag}" in README or f"{flag} " in README or len(flag) == 2, f"{flag} of {name} is not in the README"
+            assert f"`{flag}" in README or f"{flag} " in README or len(flag) == 2, (
+                f"{flag} of {name} is not in the README"
+            )
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
@@ -71,7 +73,15 @@ def test_no_code_asks_for_one_kind_by_name(path):
 
 
 def test_the_top_level_holds_what_it_should():
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    assert {name.split("/")[0] for name in listed} == {
-        ".ci", ".gitignore", "CHANGELOG.md", "Makefile", "README.md", "manifests", "pyproject.toml", "reconciler", "tests",
-    }  # fmt: skip
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {name.split("/")[0] for name in done.stdout.split()} == {
+        ".ci",
+        ".gitignore",
+        "CHANGELOG.md",
+        "Makefile",
+        "README.md",
+        "manifests",
+        "pyproject.toml",
+        "reconciler",
+        "tests",
+    }

@@ -5,14 +5,16 @@ One module per command; each is imported when it is called, so that `--version` 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from reconciler import __version__
-from reconciler.errors import ExitCode, ReconcilerError
+from reconciler.errors import ExitCode, ReconcilerError, Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # an arrow must not crash a terminal that has none
             stream.reconfigure(errors="backslashreplace")
+    with contextlib.suppress(ValueError):  # only the main thread may listen to signals
+        signal.signal(signal.SIGTERM, _terminate)
     sys.exit(_run(arguments))
+
+
+def _terminate(_number: int, _frame: object) -> NoReturn:
+    raise Terminated
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -93,11 +101,19 @@ def _run(arguments: Sequence[str] | None) -> int:
     except click.Abort:
         return ExitCode.INTERRUPTED
     except ReconcilerError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {_harmless(error)}", err=True)
         return error.exit_code
     except BrokenPipeError:
         return _left_alone()
+    except Terminated:
+        return ExitCode.TERMINATED
     return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _harmless(error: ReconcilerError) -> str:
+    from reconciler.render.escape import plain
+
+    return "\n".join(map(plain, str(error).splitlines()))
 
 
 def _left_alone() -> int:

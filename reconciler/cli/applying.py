@@ -42,6 +42,7 @@ class Proposal:
 
 def carry_out(report: Report, chosen: Options) -> None:
     """Do all of an apply; every error of our family may leave it, and the report is complete all the same."""
+    report.parts["outcomes"] = ()
     if not chosen.yes and not sys.stdin.isatty():
         raise WrongUsage("there is no terminal to ask on; say --yes to apply without asking")
     saved = _plan_file(chosen)
@@ -133,7 +134,7 @@ def _ask(report: Report, session: Session) -> None:
     calls = f"{writes} modify call{'' if writes == 1 else 's'}"
     removals = f" (removals among them: {summary.pairs.remove})" if summary.pairs.remove else ""
     click.echo(f"Send {calls}{removals} to target {session.target.name}? Type yes: ", err=True, nl=False)
-    if sys.stdin.readline().strip().lower() not in ("yes", "y"):
+    if sys.stdin.readline().strip().lower() != "yes":
         raise ConsentRefused("not confirmed; nothing was written")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.output import deliver, say, write_files
 from reconciler.document import Document, DocumentKind, finding
-from reconciler.errors import ExitCode, Problem, ReconcilerError, worst
+from reconciler.errors import ExitCode, Problem, ReconcilerError, Terminated, worst
 from reconciler.render import terminal
 
 if TYPE_CHECKING:
@@ -58,6 +58,12 @@ def reported(kind: DocumentKind, options: Options, work: Callable[[Report], None
         work(report)
     except ReconcilerError as error:
         report.fail(error)
+        failed = True
+    except KeyboardInterrupt:
+        report.note(ExitCode.INTERRUPTED, Problem("interrupted", "the run was interrupted by SIGINT"))
+        failed = True
+    except Terminated:
+        report.note(ExitCode.TERMINATED, Problem("interrupted", "the run was interrupted by SIGTERM"))
         failed = True
     except BrokenPipeError:  # nobody reads any more: there is no place to deliver to
         raise

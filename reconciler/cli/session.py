@@ -133,7 +133,13 @@ class Session:
                     loop.add_signal_handler(number, self._interrupt, loop, number)
             return await work()
 
-        return asyncio.run(interruptible())
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        try:
+            return asyncio.run(interruptible())
+        finally:
+            for number, handler in before.items():
+                with contextlib.suppress(ValueError):
+                    signal.signal(number, handler)
 
     def _interrupt(self, loop: asyncio.AbstractEventLoop, number: signal.Signals) -> None:
         self.ended_by = _SIGNALS[number]

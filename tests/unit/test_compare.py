@@ -75,7 +75,7 @@ def test_a_change_is_as_the_case_says(path):
 def test_removals_come_first_where_one_call_cannot_carry_all():
     path = next(path for path in CASES if path.stem.startswith("more_than_sixteen"))
     first, second = calls(change_of(load(path)))
-    assert [value for value in first.entries.values()][:10] == [None] * 10
+    assert list(first.entries.values())[:10] == [None] * 10
     assert None not in second.entries.values()
 
 

@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 from contextlib import asynccontextmanager
+from functools import partial
 
 import aiohttp
 import httpx
@@ -70,7 +71,7 @@ def exchange(*acts, method="GET", requests=1, read_timeout=5.0):
     """Send requests one after the other; the last answer (read) and the server with what it saw."""
 
     async def run():
-        async with Server(*acts).running() as server, BodyTransport(wire_transport(4)) as transport:
+        async with Server(*acts).running() as server, BodyTransport(wire_transport(4, tls=True)) as transport:
             for _ in range(requests):
                 request = httpx.Request(
                     method,
@@ -131,7 +132,10 @@ def test_a_lost_get_is_sent_once_more_by_aiohttp_and_a_lost_post_is_not():
         exchange((b"", "close"), (GOOD, "keep"), method="POST")
 
 
-def send_to(url, transport_of=wire_transport):
+overland = partial(wire_transport, tls=True)
+
+
+def send_to(url, transport_of=overland):
     async def run():
         async with transport_of(1) as transport:
             await transport.handle_async_request(httpx.Request("GET", url))
@@ -158,7 +162,7 @@ def test_a_server_without_tls_is_a_connect_error():
 
     async def run():
         server = await asyncio.start_server(answer_plainly, "127.0.0.1", 0)
-        async with server, wire_transport(1) as wire:
+        async with server, wire_transport(1, tls=True) as wire:
             port = server.sockets[0].getsockname()[1]
             await wire.handle_async_request(httpx.Request("GET", f"https://127.0.0.1:{port}/"))
 
@@ -174,10 +178,10 @@ def test_another_scheme_is_not_supported():
 def test_closing_leaves_nothing_behind():
     async def run():
         async with Server((GOOD, "keep")).running() as server:
-            async with BodyTransport(wire_transport(8)) as transport:
+            async with BodyTransport(wire_transport(8, tls=True)) as transport:
                 requests = (httpx.Request("GET", server.url) for _ in range(20))
                 await asyncio.gather(*map(transport.handle_async_request, requests))
-            abandoned = wire_transport(1)
+            abandoned = wire_transport(1, tls=True)
             await abandoned.aclose()
 
     asyncio.run(run(), debug=True)
@@ -218,7 +222,7 @@ def test_other_errors_are_left_alone():
     assert translated(httpx.ReadError("told by httpx itself")) is None
 
     async def run():
-        async with wire_transport(1) as transport:
+        async with wire_transport(1, tls=True) as transport:
             await transport.handle_async_request(None)
 
     with pytest.raises(AttributeError):

@@ -59,7 +59,7 @@ def test_globs_match_whole_names_case_sensitively(name, globs, expected):
 
 def test_references_sort_by_kind_then_id():
     assert str(Ref("thread", "a/b")) == "thread/a/b"
-    assert sorted([Ref("thread", "a"), Ref("conversation", "z")])[0].kind == "conversation"
+    assert min([Ref("thread", "a"), Ref("conversation", "z")]).kind == "conversation"
 
 
 @given(maps, maps)
