@@ -44,6 +44,7 @@ def test_the_readme_tells_every_exit_code(code):
 def test_every_command_is_in_the_readme_and_its_help_has_an_example(name):
     command = cli.get_command(click.Context(cli), name)
     assert f"`{name}" in README
+    assert "\\b" not in (command.help or "")  # a raw docstring would show click's mark instead of obeying it
     assert f"reconciler {name}" in (command.help or "") + (command.epilog or "")
     for parameter in command.params:
         for flag in parameter.opts if isinstance(parameter, click.Option) else ():

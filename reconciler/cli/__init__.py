@@ -62,7 +62,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="reconciler", message="%(prog)s %(version)s")
 def cli() -> None:
-    r"""Keep the metadata of threads and conversations as git declares it.
+    """Keep the metadata of threads and conversations as git declares it.
 
     YAML manifests declare the metadata that each id should carry. `plan` shows what differs and why, `apply` makes
     the fewest calls that remove the difference.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
 def kinds(form: str) -> None:
-    r"""List the kinds of resources whose metadata can be declared.
+    """List the kinds of resources whose metadata can be declared.
 
     "Writes" is how the vendor's own API treats an update; other servers may differ, and are got to know as `auto`.
 

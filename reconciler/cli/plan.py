@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.command()
 @options("paths", *WHERE, *READING, "only", "all", "detailed_exitcode", *OUTPUT)
 def plan(**given: Any) -> int:
-    r"""Read the current metadata, show what differs from the manifests, and why.
+    """Read the current metadata, show what differs from the manifests, and why.
 
     Nothing is written. A plan that was saved as JSON can be shown by `show` and carried out by `apply`.
 

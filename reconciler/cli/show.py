@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("planfile")
 @options("directory", *OUTPUT)
 def show(planfile: str, **given: Any) -> int:
-    r"""Show a saved plan, or the document of an apply, in any format.
+    """Show a saved plan, or the document of an apply, in any format.
 
     \b
     Example:

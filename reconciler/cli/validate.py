@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.command()
 @options("paths", *WHERE, *OUTPUT)
 def validate(**given: Any) -> int:
-    r"""Check manifests and settings, offline.
+    """Check manifests and settings, offline.
 
     Every problem of all files is listed in one run, each with its place and what to do about it. Exit code 3 if
     there are any.
