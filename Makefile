@@ -3,26 +3,33 @@
 #   make test     sets up and runs the whole suite, lint, types and architecture included
 #   make clean    removes what the two made
 
-# The first of these that is new enough; PYTHON=... names another.
+# The first of these that is new enough and can make a virtual environment; PYTHON=... names another.
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
-PYTHON ?= $(firstword $(foreach name,$(CANDIDATES),$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(name))))
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+COMPLETE := import venv, ensurepip
+# One line that says which Python this is; inside a virtual environment, the one that the environment was made from.
+IDENTITY := import os, sys; print(os.path.realpath(sys._base_executable), sys.version.split()[0])
+
+ifndef PYTHON
+PYTHON := $(shell for name in $(CANDIDATES); do \
+  $$name -c '$(COMPLETE); $(NEW_ENOUGH)' >/dev/null 2>&1 && { echo $$name; break; }; done)
+endif
+
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check-python clean
+.PHONY: demo test check-python clean FORCE
 
 demo: $(VENV)/runs
-	@$(BIN)/reconciler demo
+	@$(BIN)/python -m reconciler demo
 
 test: $(VENV)/tests
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --cov --cov-report=term
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
 
-$(VENV)/runs: pyproject.toml | check-python
-	@"$(PYTHON)" -m venv $(VENV) || { \
-	  echo "Python has no working venv module; on Debian and Ubuntu install the package python3-venv." >&2; exit 1; }
+$(VENV)/runs: pyproject.toml $(VENV)/made-with
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
@@ -30,13 +37,27 @@ $(VENV)/tests: pyproject.toml $(VENV)/runs
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+# Looked at every time, written only with a new environment: where the old one does not run, was made with another Python,
+# or for another folder (an editable installation names it).
+$(VENV)/made-with: FORCE | check-python
+	@python=`"$(PYTHON)" -c '$(IDENTITY)'`; made="$$python for $(CURDIR)"; \
+	if [ "$$made" != "`cat $@ 2>/dev/null`" ] || ! $(BIN)/python -c 'import pip' >/dev/null 2>&1; then \
+	  rm -rf $(VENV) && "$${python% *}" -m venv $(VENV) && echo "$$made" >$@; fi
+
 check-python:
 	@if [ -z "$(PYTHON)" ]; then \
+	  for name in $(CANDIDATES); do if $$name -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then \
+	    echo "$$name is new enough, but lacks what makes virtual environments (venv, ensurepip)." >&2; \
+	    echo "On Debian and Ubuntu install the package python3-venv." >&2; exit 1; fi; done; \
 	  echo "reconciler needs Python 3.11 or later, and none was found among: $(CANDIDATES)." >&2; \
 	  echo "Install one, or name it: make PYTHON=/path/to/python3.12 demo" >&2; exit 1; fi
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	@"$(PYTHON)" -c '' || { echo "$(PYTHON) cannot be run; name another one: make PYTHON=/path/to/python3.12 demo" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(NEW_ENOUGH)' || { \
 	  echo "reconciler needs Python 3.11 or later; $(PYTHON) is `"$(PYTHON)" -V 2>&1`." >&2; \
 	  echo "Name another one: make PYTHON=/path/to/python3.12 demo" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(COMPLETE)' 2>/dev/null || { \
+	  echo "$(PYTHON) lacks what makes virtual environments (venv, ensurepip)." >&2; \
+	  echo "On Debian and Ubuntu install the package python3-venv." >&2; exit 1; }
 
 clean:
 	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -7,6 +7,9 @@ the plan, `learn` gets to know a server that is spoken to as `auto`::
     AUTO ── a key left out is gone ─────────▶ REPLACE
       └──── it survived ──▶ PROBE_NULL ── null removed it ──▶ MERGE_NULL
                                  └─────── it is still there, or null was rejected ──▶ MERGE
+
+Only an answer that shows the rest of what was sent teaches anything: an old object, as a proxy or a lagging
+server may answer, does not, nor does a call that sent an empty map, which some servers ignore.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import TYPE_CHECKING
 from reconciler.compare import compare
 from reconciler.dialects import AUTO, MERGE, MERGE_NULL, PROBE_NULL, REPLACE, Dialect, Removal
 from reconciler.errors import Fault
-from reconciler.model import EMPTY, MAX_PAIRS, Json, Metadata, Observed, frozen_map
+from reconciler.model import EMPTY, MAX_PAIRS, Json, Metadata, Observed, frozen_map, same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -50,8 +53,15 @@ def calls(change: Change) -> tuple[Call, ...]:
     if not change.writable or change.planned is None:
         return ()
     if change.rules.dialect.whole:
-        return (Call(change.planned, omitted=_removed(change)),)
+        return (_whole(change.planned, _removed(change), change.rules.dialect),)
     return tuple(Call(frozen_map(dict(chunk))) for chunk in _chunks(_entries(change)))
+
+
+def _whole(planned: Metadata, removed: frozenset[str], dialect: Dialect) -> Call:
+    """Return the call with the whole planned map, and with nulls as far as it has room for them."""
+    room = MAX_PAIRS - len(planned) if dialect.removal is Removal.NULL else 0
+    nulled = sorted(removed)[: max(room, 0)]
+    return Call(frozen_map({**planned, **dict.fromkeys(nulled)}), omitted=removed.difference(nulled))
 
 
 def _removed(change: Change) -> frozenset[str]:
@@ -96,8 +106,17 @@ def verify(change: Change, answer: Metadata) -> Fault | None:
     return Fault("not_applied", f"the answer differs from what was planned, in: {keys}")
 
 
+def shows(call: Call, before: Metadata, answer: Metadata) -> bool:
+    """Tell whether an answer shows anything that the call changed; the old object does not."""
+    changed = {key for key, value in call.entries.items() if not same(value, before.get(key))}
+    return any(same(answer.get(key), call.entries[key]) for key in changed) or bool(call.omitted - answer.keys())
+
+
 def learn(dialect: Dialect, call: Call, answer: Metadata) -> Dialect:
     """Return what an answer teaches about the dialect; the same one if it teaches nothing."""
+    sent = {key: value for key, value in call.entries.items() if value is not None}
+    if not sent or not all(same(answer.get(key), value) for key, value in sent.items()):
+        return dialect
     if dialect is AUTO and call.omitted:
         survived = call.omitted & answer.keys()
         # Some gone and some not: somebody else was writing at the same time, which teaches nothing.

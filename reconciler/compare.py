@@ -105,12 +105,12 @@ class FieldChange:
 class Intent:
     """What we want of one resource once ownership is settled.
 
-    `wanted` maps every key that was named to its value, or to `None` where it shall not exist; under
+    `demands` maps every key that was named to its value, or to `None` where it shall not exist; under
     `exclusive` every other key is unwanted too, unless ignored. `left` are keys that this run leaves
     alone (`--only`): they count as foreign. `protect` blocks removals.
     """
 
-    wanted: Mapping[str, Value | None]
+    demands: Mapping[str, Value | None]
     exclusive: bool = False
     ignore: tuple[str, ...] = ()
     left: frozenset[str] = frozenset()
@@ -118,7 +118,7 @@ class Intent:
 
     def owns(self, key: str) -> bool:
         """Tell whether this key is ours to decide on."""
-        if key in self.wanted:
+        if key in self.demands:
             return True
         return self.exclusive and key not in self.left and not matches(key, self.ignore)
 
@@ -128,8 +128,8 @@ class Intent:
 
     def without(self, keys: frozenset[str]) -> Intent:
         """Return the intent that leaves `keys` alone."""
-        wanted = {key: value for key, value in self.wanted.items() if key not in keys}
-        return replace(self, wanted=frozen_map(wanted), left=self.left | keys)
+        demands = {key: value for key, value in self.demands.items() if key not in keys}
+        return replace(self, demands=frozen_map(demands), left=self.left | keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,28 +185,27 @@ class Change:
     @property
     def fingerprint(self) -> str:
         """Return the hash of the observed keys that were decided on."""
-        return fingerprint(self.intent, self.observed or EMPTY)
+        return fingerprint(self.intent, self.observed or EMPTY, self.rules)
 
 
 def settle(desired: Desired, base: Base | None) -> Intent:
     """Return what we want: the declared keys, and as absent those that only the base mentions."""
-    wanted: dict[str, Value | None] = dict(desired.metadata)
+    demands: dict[str, Value | None] = dict(desired.metadata)
     if base is not None:
         for key in base.metadata:
-            if key not in wanted and not matches(key, desired.ignore):
-                wanted[key] = None
+            if key not in demands and not matches(key, desired.ignore):
+                demands[key] = None
     return Intent(
-        frozen_map(wanted),
+        frozen_map(demands),
         exclusive=desired.ownership is Ownership.EXCLUSIVE,
         ignore=desired.ignore,
         protect=desired.protect or (base is not None and base.protect),
     )
 
 
-def fingerprint(intent: Intent, observed: Metadata) -> str:
+def fingerprint(intent: Intent, observed: Metadata, rules: Rules) -> str:
     """Return `sha256:…` over the pairs of `observed` that the intent decides on."""
-    decided = {key: value for key, value in observed.items() if intent.owns(key)}
-    canonical = json.dumps(decided, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(owned(intent, observed, rules), sort_keys=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 
@@ -226,7 +225,7 @@ def compare(desired: Desired, intent: Intent, reading: Observed, base: Base | No
     observed = usable(reading, rules.dialect)
     if observed is None:
         return Change(desired, Action.FAILED, rules, intent, fault=_hidden(desired.ref.kind, rules.dialect))
-    found = differences(_ours(intent, observed, rules), _demanded(intent))
+    found = differences(owned(intent, observed, rules), _demanded(intent))
     fields = tuple(_field(desired, intent, difference, base, rules) for difference in found)
     planned = _planned(observed, fields, rules)
     fault = _overfull(intent, observed, planned, rules.dialect) if planned != observed else None
@@ -243,8 +242,8 @@ def _hidden(kind: str, dialect: Dialect) -> Fault:
 
 
 def usable(reading: Observed, dialect: Dialect) -> Metadata | None:
-    """Return the observed map; a missing one is empty, but unknown where calls carry the whole map."""
-    if reading.metadata is None and not dialect.whole:
+    """Return the observed map; a missing one is empty, but unknown where what a call leaves out may be wiped."""
+    if reading.metadata is None and dialect.removal is not Removal.OMIT:
         return EMPTY
     return reading.metadata
 
@@ -270,14 +269,14 @@ class Selection:
 
 
 def _demanded(intent: Intent) -> Metadata:
-    return {key: value for key, value in intent.wanted.items() if value is not None}
+    return {key: value for key, value in intent.demands.items() if value is not None}
 
 
-def _ours(intent: Intent, observed: Metadata, rules: Rules) -> Metadata:
+def owned(intent: Intent, observed: Metadata, rules: Rules) -> dict[str, Json]:
     """Return the observed pairs that we decide on; a blank counts as absent where the key shall be absent."""
     ours = {key: value for key, value in observed.items() if intent.owns(key)}
     if rules.removals is Removals.BLANK:
-        return {key: value for key, value in ours.items() if value != "" or intent.wanted.get(key) is not None}
+        return {key: value for key, value in ours.items() if value != "" or intent.demands.get(key) is not None}
     return ours
 
 

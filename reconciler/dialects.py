@@ -10,9 +10,9 @@ merge-empty the changed pairs sending the empty string
 auto       the whole map     leaving it out, to see what happens
 ========== ================= ==================================
 
-`auto` is the dialect of a server that we have not got to know: the whole planned map is right under all of
-them, and the first key left out tells more (`reconciler.calls.learn`). `PROBE_NULL` is its second stage: keys left
-out are known to survive, whether null removes them is not.
+`auto` is the dialect of a server that we have not got to know: the whole planned map is right under all of them, and
+the first key left out tells more (`reconciler.calls.learn`). `PROBE_NULL` is its second stage: keys left out are
+known to survive, whether null removes them is not; it still sends the whole map, so that an error costs nothing.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ MERGE = Dialect("merge", whole=False, removal=Removal.IMPOSSIBLE)
 MERGE_NULL = Dialect("merge-null", whole=False, removal=Removal.NULL)
 MERGE_EMPTY = Dialect("merge-empty", whole=False, removal=Removal.EMPTY)
 AUTO = Dialect("auto", whole=True, removal=Removal.OMIT, settled=False)
-PROBE_NULL = Dialect("auto", whole=False, removal=Removal.NULL, settled=False)
+PROBE_NULL = Dialect("auto", whole=True, removal=Removal.NULL, settled=False)
 
 DIALECTS: dict[str, Dialect] = {row.name: row for row in (REPLACE, MERGE, MERGE_NULL, MERGE_EMPTY, AUTO)}
 """The dialects that a settings file may name."""

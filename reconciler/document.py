@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PlainValidator
+from pydantic import BaseModel, ConfigDict, PlainValidator, StringConstraints
 
 from reconciler import __version__
 from reconciler.compare import Action, Cause, Change, FieldChange
+from reconciler.dialects import Removals
 from reconciler.diff import Op
-from reconciler.events import Result
+from reconciler.events import OutcomeStatus
 from reconciler.guard import scale_of
 from reconciler.model import Json, Ownership, Ref
 from reconciler.plan import Plan, Summary, summarise
@@ -60,7 +61,7 @@ class Place(Part):
 class Reason(Part):
     """A stable code and a sentence."""
 
-    code: str
+    code: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
     message: Text
 
 
@@ -83,6 +84,7 @@ class Identity(Part):
 
     organization: str | None = None
     project: str | None = None
+    removals: Removals = Removals.BLOCK
 
 
 class Head(Part):
@@ -198,7 +200,7 @@ class OutcomePart(Part):
 
     kind: str
     id: str
-    outcome: Result
+    outcome: OutcomeStatus
     error: Reason | None = None
     requests: Requests = Requests()
     lost: Pairs | None = None
@@ -291,7 +293,7 @@ def _change(change: Change) -> ChangePart:
             ownership=desired.ownership,
             ignore=desired.ignore,
             protect=change.intent.protect,
-            pruned=tuple(sorted(change.intent.wanted.keys() - desired.metadata.keys())),
+            pruned=tuple(sorted(change.intent.demands.keys() - desired.metadata.keys())),
             left=tuple(sorted(change.intent.left)),
         ),
     )
@@ -319,7 +321,7 @@ def outcome_part(outcome: Outcome) -> OutcomePart:
     return OutcomePart(
         kind=outcome.ref.kind,
         id=outcome.ref.id,
-        outcome=outcome.result,
+        outcome=outcome.status,
         error=_reason(outcome.fault),
         requests=Requests(reads=outcome.reads, writes=outcome.writes),
         lost=outcome.lost or None,

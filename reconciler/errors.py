@@ -86,12 +86,17 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why one resource could not be read or written; `request_id` is the API's own (`x-request-id`)."""
+    """Why one resource could not be read or written.
+
+    `status` is that of HTTP, `request_id` the API's own (`x-request-id`). `retry_in`: seconds after which another
+    attempt may help, `None` where it would not.
+    """
 
     code: str
     message: str
     status: int | None = None
     request_id: str | None = None
+    retry_in: float | None = None
 
     def __str__(self) -> str:
         return f"{self.message} (request {self.request_id})" if self.request_id else self.message
@@ -160,3 +165,10 @@ class WrongUsage(ReconcilerError):
 
     exit_code = ExitCode.USAGE
     code = "wrong_usage"
+
+
+def internal_fault(error: Exception) -> Fault:
+    """Return the fault for an error that nothing else has made one of; what is not of our family is our mistake."""
+    if isinstance(error, ReconcilerError):
+        return Fault(error.code, str(error))
+    return Fault("internal", f"internal error, please report it ({type(error).__name__}: {error})")

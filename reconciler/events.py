@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from reconciler.errors import Fault
 
 
-class Result(enum.StrEnum):
+class OutcomeStatus(enum.StrEnum):
     """What became of one change."""
 
     APPLIED = "applied"
@@ -33,7 +33,7 @@ class Outcome:
     """
 
     ref: Ref
-    result: Result
+    status: OutcomeStatus
     fault: Fault | None = None
     reads: int = 0
     writes: int = 0

@@ -67,6 +67,11 @@ class Kind:
         """Return the path of the collection: where new ones are created."""
         return self.path.removesuffix("/{id}")
 
+    @property
+    def id_pattern(self) -> str:
+        """Return what `valid_id` asks for as a regular expression that JSON Schema understands."""
+        return f"^{'/'.join([ID_PATTERN.pattern] * (1 + self.nested))}$"
+
     def valid_id(self, text: str) -> bool:
         """Tell whether `text` is written like an id of this kind: safe segments, a parent where one is due."""
         segments = text.split("/")

@@ -34,8 +34,8 @@ MAX_KEY = 64
 MAX_VALUE = 512
 """Code points in a string value (same source)."""
 
-ID_PATTERN = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:-]+")
-"""One segment of an id. `.` and `..` would leave their path segment (httpx resolves them)."""
+ID_PATTERN = re.compile(r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._:-]+")
+"""One segment of an id (`Kind.valid_id` judges a whole one): `.` and `..` would leave their place in a path."""
 
 EMPTY: Metadata = MappingProxyType({})
 

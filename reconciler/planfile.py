@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from reconciler.compare import BaseField, Blocked, Change, FieldChange, Intent
+from reconciler.compare import BaseField, Blocked, Change, FieldChange, Intent, compare
 from reconciler.document import FORMAT_VERSION, ChangePart, Document, FieldPart, Place
 from reconciler.errors import Fault, InvalidInput, Location, Problem
 from reconciler.guard import Scale
 from reconciler.kinds import KINDS
-from reconciler.model import Desired, Json, Ownership, frozen_map
+from reconciler.model import Desired, Json, Observed, Ownership, frozen_map
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,6 +97,13 @@ def _unsound(file: str, code: str, message: str) -> InvalidInput:
     return InvalidInput(Problem(code, message, Location(file, 1, 1)))
 
 
+def check_kind(document: Document, file: str) -> Document:
+    """Return a document that is a plan; raises `InvalidInput` for any other."""
+    if document.kind != "plan":
+        raise _unsound(file, "not_a_plan", f"this is the document of a run of `{document.kind}`, no plan; plan again")
+    return document
+
+
 def check_target(saved: Document, here: Document, file: str) -> None:
     """Raise `InvalidInput` where a plan was made for another target than the one that `here` names."""
     for part in ("target", "identity"):
@@ -115,7 +122,27 @@ def changes_of(document: Document, rules_of: RulesOf, file: str) -> tuple[Change
 
     Raises `InvalidInput` where a kind is unknown or is treated differently by now.
     """
-    return tuple(_restore(part, rules_of, file) for part in document.changes)
+    refs = [part.ref for part in document.changes]
+    if len(set(refs)) != len(refs):
+        raise _unsound(file, "not_a_plan", "the plan names a resource twice")
+    return tuple(_consistent(_restore(part, rules_of, file), file) for part in document.changes)
+
+
+def _consistent(change: Change, file: str) -> Change:
+    """Return a change whose fields are what its declared and observed maps give; raises `InvalidInput` for another.
+
+    The digest shows damage only; this keeps a plan from showing one thing and writing another.
+    """
+    if change.observed is None or change.planned is None:
+        return change
+    again = compare(change.desired, change.intent, Observed(change.observed), None, change.rules)
+    if _gist(change) != _gist(again) or change.planned != again.planned:
+        raise _unsound(file, "not_a_plan", f"the plan contradicts itself about {change.ref}; plan again")
+    return change
+
+
+def _gist(change: Change) -> list[tuple[object, ...]]:
+    return [(one.key, one.op, one.before, one.after, one.blocked and one.blocked.code) for one in change.fields]
 
 
 def _restore(part: ChangePart, rules_of: RulesOf, file: str) -> Change:
@@ -156,10 +183,10 @@ def _desired(part: ChangePart) -> Desired:
 
 def _intent(part: ChangePart) -> Intent:
     declared = part.declared
-    wanted = {**declared.metadata, **dict.fromkeys(declared.pruned)}
+    demands = {**declared.metadata, **dict.fromkeys(declared.pruned)}
     left = frozenset(declared.left)
     return Intent(
-        wanted=frozen_map({key: value for key, value in wanted.items() if key not in left}),
+        demands=frozen_map({key: value for key, value in demands.items() if key not in left}),
         exclusive=declared.ownership is Ownership.EXCLUSIVE,
         ignore=declared.ignore,
         left=left,

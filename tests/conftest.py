@@ -1,28 +1,40 @@
-"""What holds for every test: nothing reaches beyond loopback, nothing of the user's environment reaches in."""
+"""What holds for every test: nothing reaches beyond loopback, nothing of the user's environment reaches in.
+
+That holds for the process of the test. A command that a test starts as a process of its own inherits the environment
+that is left here; it is kept from other machines by what the test gives it to do.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
-from ipaddress import ip_address
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from reconciler.addresses import is_loopback
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 settings.register_profile("suite", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
-ROOT = Path(__file__).parent.parent
+
+@pytest.fixture(scope="session")
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an empty folder to be everybody's home."""
+    return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refuse connections beyond loopback, and hide the user's own settings and keys."""
+def _alone(monkeypatch: pytest.MonkeyPatch, _home: Path) -> None:
+    """Refuse connections beyond loopback; hide the user's own settings and keys, home, and configuration of git."""
     connect = socket.socket.connect
 
     def guarded(self: socket.socket, address: object) -> None:
-        if isinstance(address, tuple) and not _is_loopback(str(address[0])):
+        if isinstance(address, tuple) and not is_loopback(str(address[0])):
             raise AssertionError(f"a test tried to reach {address}")
         connect(self, address)
 
@@ -30,10 +42,6 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("OPENAI_", "AZURE_", "RECONCILER_")) or name in ("NO_COLOR", "GIT_DIR", "GIT_WORK_TREE"):
             monkeypatch.delenv(name)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    monkeypatch.setenv("HOME", str(_home))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")

@@ -55,7 +55,10 @@ class FakeApi:
             return Missing(Fault("missing", "no such id", 404))
         return Observed(dict(self.held[ref]))
 
-    async def modify(self, ref: Ref, entries: Metadata) -> Observed:
+    def write_slot(self) -> float:
+        return 0.0
+
+    async def modify(self, ref: Ref, entries: Metadata, attempt: int = 0) -> Observed:
         self.posts.append((ref, dict(entries)))
         await self._work()
         if ref not in self.held:

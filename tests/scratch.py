@@ -23,7 +23,7 @@ from signal import Signals
 from typing import TYPE_CHECKING, Any
 
 from reconciler.dialects import DIALECTS
-from reconciler.emulator import live_rules
+from reconciler.emulator import live_behaviour
 from reconciler.emulator.service import Held, Request, handle
 from reconciler.emulator.store import MemoryStore
 from reconciler.model import Ref
@@ -274,7 +274,7 @@ class Api:
         self.busiest = 0
         self._busy = 0
         self._store = MemoryStore()
-        self._rules = live_rules({kind: DIALECTS[name] for kind, name in (writes or {}).items()})
+        self._behaviour = live_behaviour({kind: DIALECTS[name] for kind, name in (writes or {}).items()})
         self._instead = instead or {}
         self._lag = lag or {}
         self._made: Counter[str] = Counter()
@@ -329,7 +329,7 @@ class Api:
         return answers[min(self._made[call], len(answers)) - 1]
 
     def _emulated(self, call: Call, raw: bytes) -> Answer:
-        response = handle(self._store, Request.aimed(call.method, call.path, call.headers, raw), self._rules)
+        response = handle(self._store, Request.aimed(call.method, call.path, call.headers, raw), self._behaviour)
         return Answer(response.status, response.body.decode(), response.headers)
 
     @contextlib.contextmanager

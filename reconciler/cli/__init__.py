@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -52,16 +54,17 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS:
-            from difflib import get_close_matches
+            from reconciler.words import meant, shown
 
-            close = get_close_matches(args[0], COMMANDS, n=1)
-            ctx.fail(f"no such command {args[0]!r}" + (f"; did you mean {close[0]!r}?" if close else "."))
+            ctx.fail(f"there is no command {shown(args[0])}; {meant(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="reconciler", message="%(prog)s %(version)s")
-def cli() -> None:
+@click.option("-C", "directory", metavar="DIR", help="Run as if started in this folder; also after the command.")
+@click.pass_context
+def cli(ctx: click.Context, directory: str | None) -> None:
     """Keep the metadata of threads and conversations as git declares it.
 
     YAML manifests declare the metadata that each id should carry. `plan` shows what differs and why, `apply` makes
@@ -73,16 +76,26 @@ def cli() -> None:
       reconciler plan
       reconciler apply
     """
+    if directory is not None:
+        ctx.default_map = {name: {"directory": directory} for name in COMMANDS}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with one of the contract's codes."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # an arrow must not crash a terminal that has none
             stream.reconfigure(errors="backslashreplace")
     with contextlib.suppress(ValueError):  # only the main thread may listen to signals
         signal.signal(signal.SIGTERM, _terminate)
     sys.exit(_run(arguments))
+
+
+def _open_closed_streams() -> None:
+    """Give the process an output to nowhere where it was started with a closed one (`>&-`)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open to the end
 
 
 def _terminate(_number: int, _frame: object) -> NoReturn:
@@ -103,22 +116,20 @@ def _run(arguments: Sequence[str] | None) -> int:
     except ReconcilerError as error:
         click.echo(f"error: {_harmless(error)}", err=True)
         return error.exit_code
-    except BrokenPipeError:
-        return _left_alone()
+    except OSError as error:  # the streams themselves: a full disk, a reader that went away
+        _silence()
+        return ExitCode.DONE if isinstance(error, BrokenPipeError) else ExitCode.ERROR
     except Terminated:
         return ExitCode.TERMINATED
     return code if isinstance(code, int) else ExitCode.DONE
 
 
 def _harmless(error: ReconcilerError) -> str:
-    from reconciler.render.escape import plain
+    from reconciler.words import plain
 
     return "\n".join(map(plain, str(error).splitlines()))
 
 
-def _left_alone() -> int:
-    """Return the code for a reader that went away (`| head`), after making sure that nobody writes to it again."""
-    import os
-
+def _silence() -> None:
+    """Let nobody write to standard output again: the interpreter would try once more at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return ExitCode.ERROR

@@ -14,9 +14,9 @@ from reconciler.cli.planning import judge_run, observe_and_plan
 from reconciler.cli.session import open_session
 from reconciler.cli.show import read_plan
 from reconciler.compare import Action
-from reconciler.document import OutcomePart, Requests, outcome_part
+from reconciler.document import Requests, outcome_part
 from reconciler.errors import ConsentRefused, ExitCode, Fault, GuardRefused, WrongUsage
-from reconciler.events import Outcome, Result
+from reconciler.events import Outcome, OutcomeStatus
 from reconciler.guard import refusals, scale_of
 from reconciler.render import terminal
 
@@ -43,20 +43,22 @@ class Proposal:
 def carry_out(report: Report, chosen: Options) -> None:
     """Do all of an apply; every error of our family may leave it, and the report is complete all the same."""
     report.parts["outcomes"] = ()
-    if not chosen.yes and not sys.stdin.isatty():
+    if not chosen.yes and not _at_a_terminal():
         raise WrongUsage("there is no terminal to ask on; say --yes to apply without asking")
     saved = _plan_file(chosen)
     proposal = _saved(report, chosen, saved) if saved else _fresh(report, chosen)
     _show_plan(report, proposal.session)
     changes = [change for change in proposal.changes if change.action is not Action.KEEP]
+    done = engine.Application()
     try:
-        if _writes(changes) and proposal.session.brake.reason is None:
-            _check_guards(proposal)
-            _ask(report, proposal.session)
-    except BaseException:
-        report.parts["outcomes"] = _not_attempted(changes)
-        raise
-    _record(report, proposal.session, _write(proposal.session, changes))
+        _get_consent(report, proposal, changes)
+        _write(proposal.session, changes, done)
+    finally:
+        _record(report, proposal.session, _complete(done, changes))
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 # --- what to carry out ------------------------------------------------------------------------------------------------
@@ -75,7 +77,7 @@ def _fresh(report: Report, chosen: Options) -> Proposal:
     if not session.declared:
         raise GuardRefused("the manifests declare nothing at all; that is more likely a mistake than a wish")
     made = observe_and_plan(session, report)
-    judge_run(session, report, made)
+    judge_run(session, report, made.plan.changes, made.observation.refusals)
     # What failed or is missing is told by its outcome now, with a code of its own.
     report.codes = [code for code in report.codes if code is not ExitCode.ERROR]
     return Proposal(session, made.plan.changes, scale_of(made.plan.changes))
@@ -84,7 +86,7 @@ def _fresh(report: Report, chosen: Options) -> Proposal:
 def _saved(report: Report, chosen: Options, file: Path) -> Proposal:
     if chosen.select or chosen.only:
         raise WrongUsage("a saved plan is carried out as it is; --select and --only belong to `plan`")
-    document = read_plan(file, chosen)
+    document = planfile.check_kind(read_plan(file, chosen), chosen.paths[0])
     session = open_session(replace(chosen, paths=()), report, manifests=False)
     name = chosen.paths[0]
     planfile.check_target(document, report.document(), name)
@@ -92,6 +94,8 @@ def _saved(report: Report, chosen: Options, file: Path) -> Proposal:
     kept = ("base", "summary", "looked_at", "changes", "left", "released")
     report.parts |= {part: getattr(document, part) for part in kept}
     report.parts["requests"] = Requests(writes=document.requests.writes)
+    judge_run(session, report, changes)
+    report.codes = [code for code in report.codes if code is not ExitCode.ERROR]
     return Proposal(session, changes, planfile.scale(document))
 
 
@@ -108,8 +112,12 @@ def _show_plan(report: Report, session: Session) -> None:
         report.told = len(report.problems)
 
 
-def _writes(changes: Sequence[Change]) -> bool:
-    return any(change.writable for change in changes if change.action is Action.UPDATE)
+def _get_consent(report: Report, proposal: Proposal, changes: Sequence[Change]) -> None:
+    """Raise `GuardRefused` or `ConsentRefused` where this may not be written; ask only if anything is to be."""
+    writes = any(change.writable for change in changes if change.action is Action.UPDATE)
+    if writes and not proposal.session.brake.pulled:
+        _check_guards(proposal)
+        _ask(report, proposal.session)
 
 
 def _check_guards(proposal: Proposal) -> None:
@@ -138,28 +146,35 @@ def _ask(report: Report, session: Session) -> None:
         raise ConsentRefused("not confirmed; nothing was written")
 
 
-def _not_attempted(changes: Sequence[Change]) -> tuple[OutcomePart, ...]:
-    fault = Fault("not_attempted", "not attempted: the apply was refused")
-    return tuple(outcome_part(Outcome(change.ref, Result.NOT_ATTEMPTED, fault)) for change in changes)
-
-
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def _write(session: Session, changes: Sequence[Change]) -> engine.Application:
-    async def write() -> engine.Application:
+def _write(session: Session, changes: Sequence[Change], done: engine.Application) -> None:
+    async def write() -> None:
         async with session.gateway(read_only=False) as writer:
             with session.progress(len(changes), "Applying") as emit:
-                return await engine.apply(
+                await engine.apply(
                     writer,
                     changes,
                     session.rules_of,
                     parallelism=session.parallelism,
                     brake=session.brake,
                     emit=emit,
+                    into=done,
                 )
 
-    return session.run(write) if changes else engine.Application()
+    if changes:
+        session.run(write)
+
+
+def _complete(done: engine.Application, changes: Sequence[Change]) -> engine.Application:
+    """Give every change an outcome, those too that the work never came to."""
+    finished = {outcome.ref for outcome in done.outcomes}
+    fault = Fault("not_attempted", "not attempted: the apply ended before it")
+    done.outcomes += [
+        Outcome(change.ref, OutcomeStatus.NOT_ATTEMPTED, fault) for change in changes if change.ref not in finished
+    ]
+    return done
 
 
 def _record(report: Report, session: Session, done: engine.Application) -> None:
@@ -175,15 +190,14 @@ def _record(report: Report, session: Session, done: engine.Application) -> None:
         report.fail(refusal)
     for outcome in done.outcomes:
         report.note(_code(outcome, session))
-    if session.ended_by is not None and session.ended_by not in report.codes:
-        session.note_interruption(report)
+    session.note_interruption(report)
 
 
 def _code(outcome: Outcome, session: Session) -> ExitCode:
     codes = {
-        Result.FAILED: ExitCode.INCOMPLETE,
-        Result.BLOCKED: ExitCode.INCOMPLETE,
-        Result.STALE: ExitCode.STALE,
-        Result.MISSING: ExitCode.INCOMPLETE if session.target.missing == "error" else ExitCode.DONE,
+        OutcomeStatus.FAILED: ExitCode.INCOMPLETE,
+        OutcomeStatus.BLOCKED: ExitCode.INCOMPLETE,
+        OutcomeStatus.STALE: ExitCode.STALE,
+        OutcomeStatus.MISSING: ExitCode.INCOMPLETE if session.target.missing == "error" else ExitCode.DONE,
     }
-    return codes.get(outcome.result, ExitCode.DONE)
+    return codes.get(outcome.status, ExitCode.DONE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -10,15 +11,17 @@ import sys
 import tempfile
 import urllib.request
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from reconciler import OWN_FOLDER
 from reconciler.errors import ReconcilerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 SETTINGS = """\
 version: 1
@@ -27,6 +30,10 @@ targets:
   local: {provider: emulator, manifests: [manifests]}   # embedded: no key, no network
 """
 
+FOREIGN = ("RECONCILER_", "OPENAI_", "AZURE_")
+"""How variables begin that would lead a command elsewhere, or give it a key: no command of the tour sees them."""
+PATIENCE = 30.0
+"""Seconds that the emulator has for an answer."""
 EDITED = "threads/thread_abc124"
 EDIT = {"metadata": {"plan": "free", "seen_by": "support-bot"}}
 
@@ -78,9 +85,18 @@ def _tell(sentence: str) -> None:
 
 def _command(folder: Path, *arguments: str, expect: int = 0) -> None:
     _show(f"reconciler {shlex.join(arguments)}")
-    done = subprocess.run([sys.executable, "-m", "reconciler", *arguments], cwd=folder, check=False)  # noqa: S603 - ours
+    done = subprocess.run(_process(arguments), cwd=folder, env=_environment(), check=False)  # noqa: S603 - ours
     if done.returncode != expect:
         raise ReconcilerError(f"the demo expected exit code {expect}, and got {done.returncode}")
+
+
+def _process(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "reconciler", *arguments]
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment without what could redirect a command: the tour never leaves its folder."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
 
 
 def _show(command: str) -> None:
@@ -90,7 +106,7 @@ def _show(command: str) -> None:
 
 def _edit_behind_gits_back(folder: Path) -> None:
     """Change a thread over HTTP, as any other program would."""
-    arguments = ["emulate", "--database", ".reconciler/local.sqlite", "--port", "0"]
+    arguments = ["emulate", "--database", f"{OWN_FOLDER}/local.sqlite", "--port", "0"]
     _show(f"reconciler {shlex.join(arguments)} &")
     with _running(folder, arguments) as url:
         address = f"{url}/{EDITED}"
@@ -102,15 +118,19 @@ def _post(address: str) -> str:
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(address, json.dumps(EDIT).encode(), headers)  # noqa: S310 - our own loopback server
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(request) as answer:
-        return str(answer.read().decode())
+    try:
+        with direct.open(request, timeout=PATIENCE) as answer:
+            return json.dumps(json.load(answer))
+    except (OSError, HTTPException, ValueError) as error:
+        raise ReconcilerError(f"the demo could not change the thread at {address}: {error}") from error
 
 
 @contextmanager
 def _running(folder: Path, arguments: list[str]) -> Iterator[str]:
     """Run the emulator, and give the URL that it announces."""
-    command = [sys.executable, "-m", "reconciler", *arguments]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603 - ours
+    with subprocess.Popen(  # noqa: S603 - ours
+        _process(arguments), cwd=folder, env=_environment(), stdout=subprocess.PIPE, text=True
+    ) as server:
         try:
             yield _announced(server)
         finally:

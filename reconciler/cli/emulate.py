@@ -7,7 +7,6 @@ import os
 import re
 import signal
 from contextlib import contextmanager
-from difflib import get_close_matches
 from math import fsum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -15,13 +14,15 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from reconciler import manifest
+from reconciler.addresses import is_loopback_address
 from reconciler.dialects import DIALECTS, Dialect
-from reconciler.emulator import live_rules
-from reconciler.emulator.faults import FaultRule, Faults, Mishap
-from reconciler.emulator.server import HOST, is_loopback, serve
-from reconciler.emulator.service import Rules, Store, seed
+from reconciler.emulator import live_behaviour
+from reconciler.emulator.mishaps import Mishap, MishapRule, Mishaps
+from reconciler.emulator.server import HOST, serve
+from reconciler.emulator.service import Behaviour, Store, seed
 from reconciler.emulator.store import MemoryStore, opened
 from reconciler.kinds import KINDS
+from reconciler.words import meant, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +44,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 def _host(_context: click.Context, _option: click.Parameter, value: str) -> str:
     host = HOST if value == "localhost" else value
-    if not is_loopback(host):
+    if not is_loopback_address(host):
         raise click.BadParameter(f"{value} is not a loopback address; use 127.0.0.1 or ::1.")
     return host
 
@@ -72,9 +73,9 @@ def _key(_context: click.Context, _option: click.Parameter, value: str | None) -
     return key
 
 
-def _faults(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[FaultRule, ...]:
+def _mishaps(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[MishapRule, ...]:
     told = [value.partition("=") for value in values]
-    rules = tuple(FaultRule(_known("fault", name, _MISHAPS), _probability(share)) for name, _, share in told)
+    rules = tuple(MishapRule(_known("fault", name, _MISHAPS), _probability(share)) for name, _, share in told)
     if fsum(rule.probability for rule in rules) > 1:
         raise click.BadParameter("the probabilities add up to more than 1.")
     return rules
@@ -94,9 +95,7 @@ def _known(what: str, name: str, table: Mapping[str, T]) -> T:
     """Return the entry with this name, or guess which one was meant."""
     if name in table:
         return table[name]
-    close = get_close_matches(name, table, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(table)}."
-    raise click.BadParameter(f"there is no {what} {name!r}; {hint}")
+    raise click.BadParameter(f"there is no {what} {shown(name)}; {meant(name, table)}")
 
 
 @click.command(epilog=_EXAMPLE)
@@ -133,10 +132,10 @@ def _known(what: str, name: str, table: Mapping[str, T]) -> T:
 @click.option("--latency", metavar="MS", default=0, type=click.FloatRange(min=0), help="Delay every answer.")
 @click.option(
     "--fault",
-    "mishaps",
+    "rules",
     multiple=True,
     metavar="NAME=PROBABILITY",
-    callback=_faults,
+    callback=_mishaps,
     help=f"Let this share of the calls fail: {', '.join(_MISHAPS)}.  [repeatable]",
 )
 @click.option("--fault-seed", default=0, type=int, help="Another number brings other calls to fail.")
@@ -156,7 +155,7 @@ def emulate(
     writes: Mapping[str, Dialect],
     key: str | None,
     latency: float,
-    mishaps: tuple[FaultRule, ...],
+    rules: tuple[MishapRule, ...],
     fault_seed: int,
     retry_after: float,
 ) -> None:
@@ -165,11 +164,11 @@ def emulate(
     Every kind is served below /v1, with the limits and the error texts of the real API. The base URL is
     printed when the emulator is ready.
     """
-    rules, faults = live_rules(writes, key), Faults(mishaps, latency, retry_after, fault_seed)
+    behaviour, mishaps = live_behaviour(writes, key), Mishaps(rules, latency, retry_after, fault_seed)
     with _store(database) as store:
         if seeds:
-            seed(store, _refs(seeds), rules)
-        asyncio.run(_serve_until_ended(store, rules, faults, host, port))
+            seed(store, _refs(seeds), behaviour)
+        asyncio.run(_serve_until_ended(store, behaviour, mishaps, host, port))
 
 
 def _refs(paths: Sequence[Path]) -> Iterator[Ref]:
@@ -185,11 +184,11 @@ def _store(database: Path | None) -> Iterator[Store]:
         yield store
 
 
-async def _serve_until_ended(store: Store, rules: Rules, faults: Faults, host: str, port: int) -> None:
+async def _serve_until_ended(store: Store, behaviour: Behaviour, mishaps: Mishaps, host: str, port: int) -> None:
     """Serve until SIGINT or SIGTERM; either is the ordinary end."""
     ended = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, ended.set)
-    async with serve(store, rules, faults, host, port) as server:
+    async with serve(store, behaviour, mishaps, host, port) as server:
         click.echo(f"emulating the API at {server.url} (Ctrl-C ends it)")
         await ended.wait()

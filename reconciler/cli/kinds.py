@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import FORMATS
+from reconciler.dialects import AUTO
 from reconciler.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -19,33 +20,48 @@ if TYPE_CHECKING:
 def kinds(form: str) -> None:
     """List the kinds of resources whose metadata can be declared.
 
-    "Writes" is how the vendor's own API treats an update; other servers may differ, and are got to know as `auto`.
+    "Writes" is the dialect in which updates go to the vendor's own host: the one that a primary source confirms, else
+    `auto`, which gets to know the server by what it answers (with what it likely is). Other servers start as `auto`.
+    In JSON it is the likely dialect, and "confirmed" says whether it is used.
 
     \b
     Example:
       reconciler kinds
       reconciler kinds --format json
     """
-    rows = [_row(kind) for kind in KINDS.values()]
-    click.echo(json.dumps(rows, indent=2) if form == "json" else _table(rows))
+    click.echo(json.dumps([_row(kind) for kind in KINDS.values()], indent=2) if form == "json" else _table())
 
 
-def _row(kind: Kind) -> dict[str, str | None]:
+def _row(kind: Kind) -> dict[str, object]:
     return {
         "kind": kind.name,
         "section": kind.plural,
         "path": kind.path,
         "field": kind.field,
         "writes": kind.writes.name,
+        "confirmed": kind.confirmed,
         "listable": kind.listable,
         "retired": kind.retired,
     }
 
 
-def _table(rows: list[dict[str, str | None]]) -> str:
-    columns = list(rows[0])
-    lines = [columns, *([row[column] or "-" for column in columns] for row in rows)]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+def _writes(kind: Kind) -> str:
+    """Return what is done on the vendor's own host."""
+    if kind.confirmed:
+        return kind.writes.name
+    return f"{AUTO.name} (likely {kind.writes.name})" if kind.writes.settled else AUTO.name
+
+
+def _cells(kind: Kind) -> dict[str, object]:
+    cells = {**_row(kind), "writes": _writes(kind)}
+    del cells["confirmed"]
+    return cells
+
+
+def _table() -> str:
+    rows = [_cells(kind) for kind in KINDS.values()]
+    lines = [[*rows[0]], *([str(cell or "-") for cell in row.values()] for row in rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )

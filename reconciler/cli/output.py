@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.errors import ReconcilerError
+from reconciler.errors import ReconcilerError, WrongUsage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,9 +37,24 @@ def deliver(document: Document, options: Options) -> None:
 
 
 def say(text: str, options: Options, *, err: bool = False) -> None:
-    """Print styled text, with its colours where they are wanted."""
+    """Print styled text, with its colours where they are wanted. A reader that went away is no error."""
     stream = sys.stderr if err else sys.stdout
-    click.echo(text, nl=False, err=err, color=wants_color(options.color, stream.isatty(), os.environ))
+    try:
+        click.echo(text, nl=False, err=err, color=wants_color(options.color, stream.isatty(), os.environ))
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except OSError as error:
+        if err:
+            return  # there is nobody left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise ReconcilerError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def notice(line: str, options: Options) -> None:
+    """Tell a person something beside the result."""
+    if not options.quiet:
+        say(f"{line}\n", options, err=True)
 
 
 def wants_color(choice: str, terminal: bool, environment: Mapping[str, str]) -> bool:  # noqa: FBT001 - a fact, not a mode
@@ -47,28 +62,57 @@ def wants_color(choice: str, terminal: bool, environment: Mapping[str, str]) -> 
     return choice == "always" or (choice == "auto" and terminal and not environment.get("NO_COLOR"))
 
 
-def write_files(document: Document, options: Options) -> None:
-    """Write every `--out` file, each whole or not at all. Raises `ReconcilerError` where one cannot be written."""
+def check_files(options: Options) -> None:
+    """Raise `WrongUsage` for an `--out` file that cannot be written, before anything is done."""
+    for _, name in options.out:
+        path = options.at(name)
+        if path.is_dir():
+            raise WrongUsage(f"--out: {name} is a folder")
+        if not path.parent.is_dir():
+            raise WrongUsage(f"--out: there is no folder {path.parent}")
+        if not os.access(path.parent, os.W_OK) and not os.access(path, os.W_OK):
+            raise WrongUsage(f"--out: {name} cannot be written")
+
+
+def write_files(document: Document, options: Options) -> list[ReconcilerError]:
+    """Write every `--out` file that can be written, each whole or not at all; returns what failed."""
+    failed = []
     for form, name in options.out:
-        write_file(options.at(name), click.unstyle(rendered(document, form)))
+        try:
+            write_file(options.at(name), click.unstyle(rendered(document, form)))
+        except ReconcilerError as error:
+            failed.append(error)
+    return failed
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write a file through a temporary one beside it, synced and renamed, so that nobody sees half of it."""
+    """Write a file through a temporary one beside it, synced and renamed, so that nobody sees half of it.
+
+    A link is followed; what is no regular file (a pipe, a device) is written to as it is.
+    """
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101 - mkstemp's 0600 is not what a report has
-            os.replace(temporary, path)  # noqa: PTH105 - the atomic rename is the point
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        path = path.resolve()
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+        else:
+            _replace(path, text)
     except OSError as error:
         raise ReconcilerError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _replace(path: Path, text: str) -> None:
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, mode)  # noqa: PTH101 - mkstemp's 0600 is not what a report has
+        os.replace(temporary, path)  # noqa: PTH105 - the atomic rename is the point
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def _umask() -> int:

@@ -39,6 +39,6 @@ def _plan(report: Report, chosen: Options) -> None:
 
     session = open_session(chosen, report)
     made = observe_and_plan(session, report)
-    judge_run(session, report, made)
+    judge_run(session, report, made.plan.changes, made.observation.refusals)
     if chosen.detailed_exitcode and made.plan.differs:
         report.note(ExitCode.DIFFERENCES)

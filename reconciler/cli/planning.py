@@ -12,11 +12,12 @@ from reconciler.errors import ExitCode, Problem
 from reconciler.plan import Plan, make_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from reconciler.cli.report import Report
     from reconciler.cli.session import Session
     from reconciler.compare import Change
+    from reconciler.errors import ReconcilerError
 
 RUN_WIDE = frozenset({"unauthorized", "forbidden", "unserved", "not_attempted"})
 """Faults that are told once for the run; naming each resource that they hit would bury the reason."""
@@ -46,14 +47,16 @@ def observe_and_plan(session: Session, report: Report) -> Made:
     return Made(plan, observation)
 
 
-def judge_run(session: Session, report: Report, made: Made) -> None:
+def judge_run(
+    session: Session, report: Report, changes: Sequence[Change], refusals: Iterable[ReconcilerError] = ()
+) -> None:
     """Add to the report what went wrong while reading: refusals, failures, missing ids, an interruption."""
-    for refusal in made.observation.refusals:
+    for refusal in refusals:
         report.fail(refusal)
-    failed = _problems(made.plan.changes, Action.FAILED)
+    failed = _problems(changes, Action.FAILED)
     if failed:
         report.note(ExitCode.ERROR, *failed)
-    missing = _problems(made.plan.changes, Action.MISSING)
+    missing = _problems(changes, Action.MISSING)
     if missing and session.target.missing == "error":
         report.note(ExitCode.ERROR, *missing)
     session.note_interruption(report)

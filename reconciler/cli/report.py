@@ -10,10 +10,11 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from reconciler.cli.output import deliver, say, write_files
+from reconciler.cli.output import check_files, deliver, say, write_files
 from reconciler.document import Document, DocumentKind, finding
-from reconciler.errors import ExitCode, Problem, ReconcilerError, Terminated, worst
+from reconciler.errors import ExitCode, Problem, ReconcilerError, Terminated, internal_fault, worst
 from reconciler.render import terminal
+from reconciler.words import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,7 @@ def reported(kind: DocumentKind, options: Options, work: Callable[[Report], None
     report = Report(kind)
     failed = False
     try:
+        check_files(options)
         work(report)
     except ReconcilerError as error:
         report.fail(error)
@@ -65,8 +67,6 @@ def reported(kind: DocumentKind, options: Options, work: Callable[[Report], None
     except Terminated:
         report.note(ExitCode.TERMINATED, Problem("interrupted", "the run was interrupted by SIGTERM"))
         failed = True
-    except BrokenPipeError:  # nobody reads any more: there is no place to deliver to
-        raise
     except Exception as error:  # noqa: BLE001 - a mistake of ours must not cost the document, nor show a trace
         report.note(ExitCode.ERROR, Problem("internal", _internal(error, options)))
         failed = True
@@ -77,22 +77,32 @@ def reported(kind: DocumentKind, options: Options, work: Callable[[Report], None
 def _internal(error: Exception, options: Options) -> str:
     if options.verbose:
         traceback.print_exception(error)
-    return f"internal error, please report it ({type(error).__name__}: {error}); --verbose shows where it happened"
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return f"{internal_fault(error).message}; --verbose shows where it happened"
 
 
 def _deliver(report: Report, options: Options, *, failed: bool) -> None:
+    """Write the files first: whoever reads standard output may have gone away."""
+    unwritten = write_files(report.document(), options)
+    for error in unwritten if ExitCode.USAGE not in report.codes else ():
+        report.note(error.exit_code)
+        say(f"error: {plain(str(error))}\n", options, err=True)
+    try:
+        _show(report, options, failed=failed)
+    except ReconcilerError as error:
+        report.note(error.exit_code)
+        say(f"error: {plain(str(error))}\n", options, err=True)
+
+
+def _show(report: Report, options: Options, *, failed: bool) -> None:
     document = report.document()
     if options.format != "text":
         deliver(document, options)
     elif report.told is not None:
         say(terminal.application(document, report.told), options)
-    elif failed and report.kind != "validate":
+    elif failed and (report.kind != "validate" or ExitCode.USAGE in report.codes):
         # What kept a command from having a result is no result: it goes to standard error.
         say(terminal.errors(document), options, err=True)
     else:
         deliver(document, options)
-    try:
-        write_files(document, options)
-    except ReconcilerError as error:
-        report.fail(error)
-        say(f"error: {error}\n", options, err=True)

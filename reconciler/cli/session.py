@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
-import signal
-import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import click
-
 from reconciler import manifest, settings
+from reconciler.cli.interruption import Interruption
+from reconciler.cli.output import notice, say
+from reconciler.cli.progress import progress
 from reconciler.compare import Rules
 from reconciler.document import BasePart, Head, Identity, TargetPart
-from reconciler.engine import Brake
-from reconciler.errors import ExitCode, Problem, WrongUsage
+from reconciler.errors import InvalidInput, Problem, WrongUsage
 from reconciler.git import work_tree
 from reconciler.kinds import KINDS
 from reconciler.model import matches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from contextlib import AbstractContextManager
 
     from reconciler.cli.options import Options
     from reconciler.cli.report import Report
+    from reconciler.engine import Brake
     from reconciler.events import Emit
     from reconciler.gateway.client import Gateway
     from reconciler.gateway.transport import HandlerTransport
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
-
 
 @dataclass(slots=True)
 class Session:
@@ -44,10 +41,9 @@ class Session:
 
     options: Options
     settings: Settings
+    interruption: Interruption
     declared: tuple[Desired, ...] = ()
     selected: tuple[Desired, ...] = ()
-    brake: Brake = field(default_factory=Brake)
-    ended_by: ExitCode | None = None
 
     @property
     def target(self) -> Target:
@@ -65,7 +61,9 @@ class Session:
 
     def identity(self) -> Identity:
         """Return what of the target, beside its name and address, a saved plan is bound to."""
-        return Identity(organization=self.target.organization, project=self.target.project)
+        return Identity(
+            organization=self.target.organization, project=self.target.project, removals=self.target.removals
+        )
 
     # --- the document's parts -----------------------------------------------------------------------------------------
 
@@ -118,64 +116,54 @@ class Session:
             yield HandlerTransport(api.handle)
 
     def _log(self, line: str) -> None:
-        click.echo(line, err=True)
+        say(f"{line}\n", self.options, err=True)
 
     # --- running ------------------------------------------------------------------------------------------------------
 
     def run(self, work: Callable[[], Coroutine[object, object, T]]) -> T:
-        """Run `work`; the first SIGINT or SIGTERM pulls the brake, a second one ends at once."""
+        """Run `work` on an event loop, listening to signals."""
+        return self.interruption.run(work)
 
-        async def interruptible() -> T:
-            loop = asyncio.get_running_loop()
-            for number in _SIGNALS:
-                # Not every place has signals: another thread, another system. There the run goes on without.
-                with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                    loop.add_signal_handler(number, self._interrupt, loop, number)
-            return await work()
-
-        before = {number: signal.getsignal(number) for number in _SIGNALS}
-        try:
-            return asyncio.run(interruptible())
-        finally:
-            for number, handler in before.items():
-                with contextlib.suppress(ValueError):
-                    signal.signal(number, handler)
-
-    def _interrupt(self, loop: asyncio.AbstractEventLoop, number: signal.Signals) -> None:
-        self.ended_by = _SIGNALS[number]
-        self.brake.pull(f"interrupted by {number.name}")
-        for each in _SIGNALS:
-            loop.remove_signal_handler(each)
+    @property
+    def brake(self) -> Brake:
+        """Return what stops this run from starting anything new."""
+        return self.interruption.brake
 
     def note_interruption(self, report: Report) -> None:
-        """Add the interruption, if there was one, to the report."""
-        if self.ended_by is not None:
-            report.note(self.ended_by, Problem("interrupted", f"the run was {self.brake.reason}"))
+        """Add the interruption, if there was one and it is not told yet, to the report."""
+        code = self.interruption.code
+        if code is not None and code not in report.codes:
+            report.note(code, self.interruption.problem())
 
-    @contextlib.contextmanager
-    def progress(self, length: int, label: str) -> Iterator[Emit]:
-        """Show a bar on standard error if that is a terminal; each event moves it."""
-        if self.options.quiet or self.options.verbose or not sys.stderr.isatty():
-            yield lambda _event: None
-            return
-        steps = max(1, length // 200)
-        with click.progressbar(length=length, label=label, file=sys.stderr, update_min_steps=steps) as bar:
-            yield lambda _event: bar.update(1)
+    def progress(self, length: int, label: str) -> AbstractContextManager[Emit]:
+        """Show how far the work is."""
+        return progress(length, label, wanted=not (self.options.quiet or self.options.verbose))
 
 
 def open_session(options: Options, report: Report, *, manifests: bool = True) -> Session:
-    """Resolve the settings and read the manifests; raises with every problem found, before any call."""
-    session = Session(options, resolve(options))
-    if manifests:
-        loaded = load(session.settings, options).resources
-        session.declared, session.selected = loaded, _select(loaded, options)
+    """Resolve the settings and read the manifests; raises with every problem found in either, before any call."""
+    try:
+        found = settings.resolve(cwd=options.cwd, env=os.environ, config=options.config, target=options.target)
+    except settings.InvalidSettings as invalid:
+        raise InvalidInput(*invalid.found, *(_also_wrong(invalid, options) if manifests else ())) from invalid
+    session = Session(options, found, Interruption(lambda line: notice(line, options)))
     session.introduce(report)
+    if manifests:
+        loaded = load(found, options).resources
+        session.declared, session.selected = loaded, _select(loaded, options)
     return session
 
 
-def resolve(options: Options) -> Settings:
-    """Return the settings that the options and the environment point to."""
-    return settings.resolve(cwd=options.cwd, env=os.environ, config=options.config, target=options.target)
+def _also_wrong(invalid: settings.InvalidSettings, options: Options) -> tuple[Problem, ...]:
+    """Return the problems of the manifests, as far as invalid settings tell where they are."""
+    paths = [options.at(path) for path in options.paths] or [path for path in invalid.manifests if path.exists()]
+    try:
+        manifest.load(paths, root=invalid.root, skip=frozenset([invalid.file]))
+    except InvalidInput as also:
+        return also.found
+    except FileNotFoundError:
+        return ()
+    return ()
 
 
 def load(found: Settings, options: Options) -> manifest.Manifests:

@@ -1,6 +1,6 @@
 """The emulator: our local stand-in for the API.
 
-`service` is the API as a pure function, `faults` what may go wrong on purpose, `store` where objects are kept, and
+`service` is the API as a pure function, `mishaps` what may go wrong on purpose, `store` where objects are kept, and
 `server` all of it behind a loopback socket. Here is the door that a target with `provider: emulator` uses: the
 same function in this process, without a socket.
 """
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconciler.emulator.service import Request, Rules, handle, seed
+from reconciler.emulator.service import Behaviour, Request, handle, seed
 from reconciler.emulator.store import opened
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from reconciler.model import Ref
 
 
-def live_rules(writes: Mapping[str, Dialect] | None = None, key: str | None = None) -> Rules:
-    """Return rules with the system's clock and random tokens."""
-    return Rules(lambda: int(time.time()), lambda: secrets.token_hex(12), writes or {}, key)
+def live_behaviour(writes: Mapping[str, Dialect] | None = None, key: str | None = None) -> Behaviour:
+    """Return a behaviour with the system's clock and random tokens."""
+    return Behaviour(lambda: int(time.time()), lambda: secrets.token_hex(12), writes or {}, key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,13 @@ class Embedded:
     """The API in this process."""
 
     store: Store
-    rules: Rules
+    behaviour: Behaviour
 
     def handle(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Answer a call with status, headers and body; `path` begins with `/v1` and may carry a query string."""
-        response = handle(self.store, Request.aimed(method, path, headers, body), self.rules)
+        response = handle(self.store, Request.aimed(method, path, headers, body), self.behaviour)
         return response.status, response.headers, response.body
 
 
@@ -52,7 +52,7 @@ def embedded(database: Path, writes: Mapping[str, Dialect], declared: Iterable[R
     Declared ids that it never held are created, empty; those deleted in it stay missing. A file that is no
     database of ours is a `ReconcilerError`.
     """
-    rules = live_rules(writes)
+    behaviour = live_behaviour(writes)
     with opened(database) as store:
-        seed(store, declared, rules)
-        yield Embedded(store, rules)
+        seed(store, declared, behaviour)
+        yield Embedded(store, behaviour)

@@ -31,7 +31,7 @@ _TYPES: Mapping[type, str] = MappingProxyType(
 )
 
 
-def complaint(message: str, code: str | None, param: str | None = None, kind: str = "invalid_request_error") -> object:
+def envelope(message: str, code: str | None, param: str | None = None, kind: str = "invalid_request_error") -> object:
     """Return the envelope of an error."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
@@ -48,7 +48,7 @@ class Refused(Exception):
 
 def refuse(message: str, code: str | None, param: str | None = None) -> NoReturn:
     """Answer with 400."""
-    raise Refused(400, complaint(message, code, param))
+    raise Refused(400, envelope(message, code, param))
 
 
 def updated(kind: Kind, dialect: Dialect, held: Metadata, body: Mapping[str, Any]) -> Metadata:

@@ -6,25 +6,24 @@ import asyncio
 import socket
 import struct
 from collections import Counter
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from reconciler.emulator import live_rules
-from reconciler.emulator.faults import NO_FAULTS, answer
-from reconciler.emulator.maps import complaint
+from reconciler.addresses import is_loopback_address
+from reconciler.emulator import live_behaviour
+from reconciler.emulator.maps import envelope
+from reconciler.emulator.mishaps import NO_MISHAPS, answer
 from reconciler.emulator.service import BASE_PATH, Request, respond
 from reconciler.errors import ReconcilerError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
-    from reconciler.emulator.faults import Faults
-    from reconciler.emulator.service import Response, Rules, Store
+    from reconciler.emulator.mishaps import Mishaps
+    from reconciler.emulator.service import Behaviour, Response, Store
 
 HOST = "127.0.0.1"
 BACKLOG = 4096
@@ -51,25 +50,18 @@ class Server:
         return f"http://{name}:{self.port}{BASE_PATH}"
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether this is an address (not a name) that only this machine can reach."""
-    with suppress(ValueError):
-        return ip_address(host).is_loopback
-    return False
-
-
 @asynccontextmanager
 async def serve(
-    store: Store, rules: Rules | None = None, faults: Faults = NO_FAULTS, host: str = HOST, port: int = 0
+    store: Store, behaviour: Behaviour | None = None, mishaps: Mishaps = NO_MISHAPS, host: str = HOST, port: int = 0
 ) -> AsyncIterator[Server]:
     """Listen until the block ends; port 0 picks a free one.
 
     `ReconcilerError` where the address is not of this machine alone or cannot be listened on.
     """
-    if not is_loopback(host):
+    if not is_loopback_address(host):
         raise ReconcilerError(f"The emulator listens on loopback addresses only, and {host} is none.")
     allow_open_files(OPEN_FILES)
-    desk = _Desk(store, rules or live_rules(), faults)
+    desk = _Desk(store, behaviour or live_behaviour(), mishaps)
     runner = web.ServerRunner(web.Server(desk.respond, access_log=None), shutdown_timeout=FAREWELL)
     await runner.setup()
     try:
@@ -86,47 +78,20 @@ async def _listening(runner: web.ServerRunner, host: str, port: int) -> Server:
     return Server(host, runner.addresses[0][1])
 
 
-@contextmanager
-def running(
-    store: Store, rules: Rules | None = None, faults: Faults = NO_FAULTS, host: str = HOST, port: int = 0
-) -> Iterator[Server]:
-    """Do what `serve` does, in a thread with its own loop, for callers that have none."""
-    ready: Future[tuple[Server, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-
-    async def live() -> None:
-        stop = asyncio.Event()
-        async with serve(store, rules, faults, host, port) as server:
-            ready.set_result((server, asyncio.get_running_loop(), stop))
-            await stop.wait()
-
-    with ThreadPoolExecutor(1, thread_name_prefix="emulator") as pool:
-        ended = pool.submit(lambda: asyncio.run(live()))
-        either: tuple[Future[Any], Future[Any]] = (ready, ended)
-        wait(either, return_when=FIRST_COMPLETED)
-        if not ready.done():
-            ended.result()
-        server, loop, stop = ready.result()
-        try:
-            yield server
-        finally:
-            loop.call_soon_threadsafe(stop.set)
-            ended.result()
-
-
 class _Desk:
-    """Where calls arrive: it counts how often each was made, which is what the faults want to know."""
+    """Where calls arrive: it counts how often each was made, as far as there are mishaps that want to know."""
 
-    def __init__(self, store: Store, rules: Rules, faults: Faults) -> None:
+    def __init__(self, store: Store, behaviour: Behaviour, mishaps: Mishaps) -> None:
         self._store = store
-        self._rules = rules
-        self._faults = faults
+        self._behaviour = behaviour
+        self._mishaps = mishaps
         self._made: Counter[tuple[str, str]] = Counter()
 
     async def respond(self, call: web.BaseRequest) -> web.StreamResponse:
-        """Answer one call, late and wrongly where the faults say so."""
+        """Answer one call, late and wrongly where the mishaps say so."""
         request = Request.aimed(call.method, call.raw_path, call.headers, await call.read())
-        if self._faults.latency:
-            await asyncio.sleep(self._faults.latency / 1000)
+        if self._mishaps.latency:
+            await asyncio.sleep(self._mishaps.latency / 1000)
         response = self._answer(request)
         if response.lost:
             _reset(call)
@@ -134,12 +99,17 @@ class _Desk:
         return web.Response(status=response.status, headers=response.headers, body=response.body)
 
     def _answer(self, request: Request) -> Response:
-        occurrence = self._made[request.method, request.path]
-        self._made[request.method, request.path] += 1
         try:
-            return answer(self._store, request, self._rules, self._faults, occurrence)
+            return answer(self._store, request, self._behaviour, self._mishaps, self._occurrence(request))
         except ReconcilerError as error:
-            return respond(self._rules, 500, complaint(str(error), None, kind="server_error"))
+            return respond(self._behaviour, 500, envelope(str(error), None, kind="server_error"))
+
+    def _occurrence(self, request: Request) -> int:
+        """Return how often a call was made before; without mishaps nothing is kept of it, however long this runs."""
+        if not self._mishaps.rules:
+            return 0
+        self._made[request.method, request.path] += 1
+        return self._made[request.method, request.path] - 1
 
 
 def _reset(call: web.BaseRequest) -> None:

@@ -1,8 +1,8 @@
-"""The API as a pure function: a store, a request and the rules in, a response out.
+"""The API as a pure function: store, request and behaviour in, a response out.
 
 Every row of `reconciler.kinds.KINDS` is served below `/v1`; the routes are built from the rows' paths, and no
 function here asks which kind it has before it. Limits and error bodies are those of API.md ("Limits and their
-error texts"). Chance, clock and sockets stay outside: the rules bring the time and the tokens for new ids.
+error texts"). Chance, clock and sockets stay outside: the behaviour brings the time and the tokens for new ids.
 
 Where the facts are silent, this stand-in decides so:
 
@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from urllib.parse import parse_qsl, unquote
 
 from reconciler.dialects import AUTO, MERGE, Dialect
-from reconciler.emulator.maps import Refused, complaint, refuse, type_name, updated
+from reconciler.emulator.maps import Refused, envelope, refuse, type_name, updated
 from reconciler.kinds import KINDS, Kind
-from reconciler.model import EMPTY, ID_PATTERN, Metadata, Ref
+from reconciler.model import EMPTY, Metadata, Ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -126,7 +126,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class Behaviour:
     """How this stand-in behaves: its clock (seconds), its tokens, the dialect of each kind, the key it asks for.
 
     A kind without a dialect, or with one that is not settled, is written as its row says, and merges where the
@@ -144,37 +144,37 @@ class Rules:
         return next((dialect for dialect in (told, kind.writes) if dialect.settled), MERGE)
 
 
-def handle(store: Store, request: Request, rules: Rules) -> Response:
+def handle(store: Store, request: Request, behaviour: Behaviour) -> Response:
     """Answer one request and carry it out; whatever is wrong with it becomes an answer too."""
     try:
-        _admit(request, rules)
-        return respond(rules, 200, _dispatch(store, request, rules))
+        _admit(request, behaviour)
+        return respond(behaviour, 200, _dispatch(store, request, behaviour))
     except Refused as refused:
-        return respond(rules, refused.status, refused.payload, refused.headers)
+        return respond(behaviour, refused.status, refused.payload, refused.headers)
 
 
-def seed(store: Store, refs: Iterable[Ref], rules: Rules) -> None:
+def seed(store: Store, refs: Iterable[Ref], behaviour: Behaviour) -> None:
     """Create an empty object for each ref that was never held; what was deleted stays missing."""
-    store.plant(refs, rules.now())
+    store.plant(refs, behaviour.now())
 
 
-def respond(rules: Rules, status: int, payload: object, headers: Mapping[str, str] | None = None) -> Response:
+def respond(behaviour: Behaviour, status: int, payload: object, headers: Mapping[str, str] | None = None) -> Response:
     """Return a JSON answer with a request id of its own."""
-    names = {"content-type": "application/json", "x-request-id": f"req_{rules.token()}", **(headers or {})}
+    names = {"content-type": "application/json", "x-request-id": f"req_{behaviour.token()}", **(headers or {})}
     return Response(status, names, json.dumps(payload).encode())
 
 
 # Who may call, and which object is meant.
 
 
-def _admit(request: Request, rules: Rules) -> None:
+def _admit(request: Request, behaviour: Behaviour) -> None:
     """Refuse a caller that does not send the key, without ever repeating what it sent."""
-    if rules.key is None:
+    if behaviour.key is None:
         return
     scheme, _, sent = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or sent.strip() != rules.key:
+    if scheme.lower() != "bearer" or sent.strip() != behaviour.key:
         message = f"Incorrect API key provided: {_masked(sent.strip())}."
-        raise Refused(401, complaint(message, "invalid_api_key"))
+        raise Refused(401, envelope(message, "invalid_api_key"))
 
 
 def _masked(sent: str) -> str:
@@ -234,7 +234,7 @@ class _Call:
 
     store: Store
     request: Request
-    rules: Rules
+    behaviour: Behaviour
     kind: Kind
     ids: Mapping[str, str]
 
@@ -248,20 +248,20 @@ class _Call:
 
     @property
     def dialect(self) -> Dialect:
-        return self.rules.dialect(self.kind)
+        return self.behaviour.dialect(self.kind)
 
     def ref_of(self, own: str) -> Ref:
         return Ref(self.kind.name, f"{self.parent}/{own}" if self.kind.nested else own)
 
 
-def _dispatch(store: Store, request: Request, rules: Rules) -> object:
+def _dispatch(store: Store, request: Request, behaviour: Behaviour) -> object:
     route, ids = _routed(request.path)
     act = _ACTIONS.get((route.one, request.method))
     if act is None:
         allowed = ", ".join(method for one, method in _ACTIONS if one == route.one)
         message = f"Method {request.method} is not allowed here; allowed: {allowed}."
-        raise Refused(405, complaint(message, "method_not_allowed"), {"allow": allowed})
-    call = _Call(store, request, rules, route.kind, ids)
+        raise Refused(405, envelope(message, "method_not_allowed"), {"allow": allowed})
+    call = _Call(store, request, behaviour, route.kind, ids)
     if route.kind.nested:
         _require_parent(call)
     return act(call)
@@ -282,19 +282,18 @@ def _routed(path: str) -> tuple[_Route, Mapping[str, str]]:
 def _require_parent(call: _Call) -> None:
     parent, ref = _PARENTS[call.kind.name], Ref(_PARENTS[call.kind.name].name, call.parent)
     gone = call.store.position(ref) is not None and call.store.get(ref) is None
-    if gone or not ID_PATTERN.fullmatch(call.parent):
+    if gone or not parent.valid_id(call.parent):
         _miss(parent, call.parent)
 
 
 def _miss(kind: Kind, own: str) -> NoReturn:
-    raise Refused(404, complaint(kind.not_found.format(noun=kind.noun, id=own), None))
+    raise Refused(404, envelope(kind.not_found.format(noun=kind.noun, id=own), None))
 
 
 def _found(call: _Call) -> Held:
     """Return the object that the call is about; an id with an unsafe character cannot be held."""
-    own = call.ids["id"]
-    held = call.store.get(call.ref) if ID_PATTERN.fullmatch(own) else None
-    return held or _miss(call.kind, own)
+    held = call.store.get(call.ref) if call.kind.valid_id(call.ref.id) else None
+    return held or _miss(call.kind, call.ids["id"])
 
 
 def _shown(kind: Kind, ref: Ref, held: Held) -> dict[str, object]:
@@ -340,8 +339,8 @@ def _remove(call: _Call) -> object:
 def _create(call: _Call) -> object:
     """Create an object with a new id; its map is what an update of an empty one would leave."""
     body = _body(call) if call.request.body else {}
-    ref = call.ref_of(f"{call.kind.prefix}{call.rules.token()}")
-    held = Held(call.rules.now(), updated(call.kind, call.dialect, EMPTY, body))
+    ref = call.ref_of(f"{call.kind.prefix}{call.behaviour.token()}")
+    held = Held(call.behaviour.now(), updated(call.kind, call.dialect, EMPTY, body))
     call.store.put(ref, held)
     return _shown(call.kind, ref, held)
 

@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
 
+from reconciler import OWN_FOLDER
 from reconciler.emulator.service import Held
 from reconciler.errors import ReconcilerError
 from reconciler.model import Ref
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FOLDER = ".reconciler"
-"""The folder of files that are ours alone; it ignores itself, so that it is never committed."""
 APPLICATION = 0x7265636F
 """What SQLite's `application_id` says in a file of ours ("reco"), so that no other database is touched."""
 PATIENCE = 10.0
@@ -213,7 +212,7 @@ def opened(path: Path) -> Iterator[SqliteStore]:
 def _prepare_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     ignore = folder / ".gitignore"
-    if folder.name == FOLDER and not ignore.exists():
+    if folder.name == OWN_FOLDER and not ignore.exists():
         ignore.write_text("*\n", encoding="utf-8")
 
 

@@ -30,12 +30,16 @@ _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole HTTP answer; `location` is where a redirect points to."""
+    """A whole HTTP answer; `location` is where a redirect points to.
+
+    `retry_in`: the seconds after which another attempt may help, `None` where it would not.
+    """
 
     status: int
     body: bytes
     request_id: str | None = None
     location: str | None = None
+    retry_in: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +198,22 @@ def _compact(value: Json) -> str:
         return "an answer that is nested too deeply"
 
 
+def redacted(body: bytes, secret: str) -> bytes:
+    """Return a body without `secret`, as it is and as JSON writes it; before anything of the body is cut."""
+    for form in _forms(secret):
+        body = body.replace(form.encode(), b"***")
+    return body
+
+
+def _forms(secret: str) -> set[str]:
+    return {secret, json.dumps(secret)[1:-1]} - {""}
+
+
 def presentable(text: str, secret: str, limit: int = MAX_WORDS) -> str:
     """Return `text` fit for a message: one line, printable, without `secret`, at most `limit` characters."""
     # The secret goes first: a cut through it would leave a part of it standing.
-    shown = text.replace(secret, "***") if secret else text
+    shown = text
+    for form in _forms(secret):
+        shown = shown.replace(form, "***")
     line = " ".join("".join(char if char.isprintable() else " " for char in shown[:_SCANNED]).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -9,20 +9,20 @@ from __future__ import annotations
 import json
 import re
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.cookiejar import CookieJar
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import httpx
 
 from reconciler import __version__
-from reconciler.errors import ApiError, Fault, InvalidInput, Problem, ReconcilerError
-from reconciler.gateway.answers import Answer, presentable
-from reconciler.gateway.pacing import Pace
+from reconciler.addresses import InsecureUrl, is_header_value, parse_base_url
+from reconciler.errors import ApiError, Fault, InvalidInput, Problem, ReconcilerError, TargetRefused
+from reconciler.gateway.answers import Answer, presentable, redacted
+from reconciler.gateway.pacing import RETRIES, Pace
 from reconciler.gateway.providers import Scheme
-from reconciler.gateway.transport import AnswerTooLarge, Surroundings, stack
+from reconciler.gateway.transport import AnswerTooLarge, Pacer, Surroundings, stack, wait_after, wait_after_failure
 from reconciler.gateway.verdicts import Judge
 from reconciler.kinds import KINDS
 from reconciler.model import Unread
@@ -47,7 +47,6 @@ TIMEOUT = httpx.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT, write=WRITE_
 
 USER_AGENT = f"reconciler/{__version__}"
 
-_HEADER_VALUE = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
 _ENTRA_TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
 
 TRANSLATIONS: Mapping[type[Exception], tuple[str, str]] = {
@@ -138,32 +137,22 @@ class Connection:
         return {"Authorization": f"Bearer {secret}"}
 
     def _url_problem(self) -> Problem | None:
+        if self.embedded:
+            return None
         try:
-            url = self.url
-        except httpx.InvalidURL as error:
-            return Problem("invalid_url", f"the base URL is invalid: {error}")
-        if url.scheme not in ("http", "https") or not url.host or url.fragment:
-            return Problem("invalid_url", "the base URL must look like https://host/path")
-        if url.userinfo:
-            return Problem("invalid_url", "the base URL must not carry a user or a password; use api_key_env")
-        if url.scheme == "http" and not self.embedded and not _is_loopback(url.host):
-            message = f"plain http would show everything that is sent to the network: use https for {url.host}"
-            return Problem("insecure_url", message)
+            httpx.URL(parse_base_url(self.base_url))
+        except InsecureUrl as error:
+            return Problem("insecure_url", str(error))
+        except (ValueError, httpx.InvalidURL) as error:
+            return Problem("invalid_url", f"the base URL cannot be used: {error}")
         return None
 
     def _header_problem(self) -> Problem | None:
         values = {"the credential": self.secret, "the organization": self.organization, "the project": self.project}
         for name, value in values.items():
-            if value and not _HEADER_VALUE.fullmatch(value):
+            if value and not is_header_value(value):
                 return Problem("invalid_credential", f"{name} holds characters that a header cannot carry")
         return None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +168,14 @@ class _Route:
 class Gateway:
     """Reads and modifies resources at one connection, through a client whose transport has the policies."""
 
-    def __init__(self, connection: Connection, client: httpx.AsyncClient) -> None:
+    def __init__(self, connection: Connection, client: httpx.AsyncClient, pacer: Pacer, around: Surroundings) -> None:
         url = connection.url
         self._client = client
+        self._pacer = pacer
+        self._around = around
         self._secret = connection.secret
-        self._prefix = str(url.copy_with(query=None)).rstrip("/")
-        query = httpx.QueryParams({**dict(connection.provider.query), **dict(url.params)})
+        self._prefix = str(url).rstrip("/")
+        query = httpx.QueryParams(connection.provider.query)
         self._suffix = f"?{query}" if query else ""
         self._routes = {name: _route(kind, connection) for name, kind in KINDS.items()}
 
@@ -197,29 +188,48 @@ class Gateway:
             return Unread(error.fault)
         return route.judge.reading(ref, answer)
 
-    async def modify(self, ref: Ref, entries: Mapping[str, Json]) -> Observed:
-        """Send `entries` as the resource's field, and return the metadata of the answer.
+    def write_slot(self) -> float:
+        """Take the next place in the pace of writes; returns the seconds until it begins."""
+        return self._pacer.slot("POST")
+
+    async def modify(self, ref: Ref, entries: Mapping[str, Json], attempt: int = 0) -> Observed:
+        """Send `entries` as the resource's field, once, and return the metadata of the answer.
 
         `None` stands for an answer without a usable map: only another read tells what the write did. An entry is
         `None` where the dialect removes a key by it. Raise `TargetRefused` for 401, 403 and a path that is not
-        served, `ApiError` for everything else that failed after the retries.
+        served, `ApiError` for everything else; after attempt number `attempt` (from 0), `retry_in` of its fault has the
+        seconds to wait before another one, `None` where that is of no use.
         """
         route = self._routes[ref.kind]
         # Escaped to ASCII: a lone surrogate among foreign values could not be encoded otherwise.
         body = json.dumps({route.kind.field: dict(entries)}, allow_nan=False, separators=(",", ":")).encode("ascii")
-        answer = await self._send("POST", self._url(route.kind, ref), route.writing, body)
-        return route.judge.written(ref, answer)
+        answer = await self._send("POST", self._url(route.kind, ref), route.writing, body, attempt)
+        try:
+            return route.judge.written(ref, answer)
+        except TargetRefused:
+            raise
+        except ApiError as error:
+            raise ApiError(replace(error.fault, retry_in=answer.retry_in)) from None
 
     def _url(self, kind: Kind, ref: Ref) -> str:
         return f"{self._prefix}{resource_path(kind, ref)}{self._suffix}"
 
-    async def _send(self, method: str, url: str, headers: httpx.Headers, body: bytes | None = None) -> Answer:
+    async def _send(
+        self, method: str, url: str, headers: httpx.Headers, body: bytes | None = None, attempt: int = RETRIES
+    ) -> Answer:
         try:
             response = await self._client.send(httpx.Request(method, url, headers=headers, content=body))
         except FOREIGN as error:
-            raise ApiError(fault_of(error, self._secret)) from error
-        found = response.headers
-        return Answer(response.status_code, response.content, found.get("x-request-id"), found.get("location"))
+            fault = fault_of(error, self._secret)
+            raise ApiError(replace(fault, retry_in=wait_after_failure(error, attempt, self._around))) from error
+        found, status = response.headers, response.status_code
+        return Answer(
+            status,
+            response.content if status < 300 else redacted(response.content, self._secret),
+            found.get("x-request-id"),
+            found.get("location"),
+            wait_after(response, attempt, self._around),
+        )
 
 
 def _route(kind: Kind, connection: Connection) -> _Route:
@@ -233,12 +243,11 @@ def _route(kind: Kind, connection: Connection) -> _Route:
 
 def resource_path(kind: Kind, ref: Ref) -> str:
     """Return the path of one resource below the base URL; raise `InvalidInput` for an id that would leave it."""
-    segments = ref.id.split("/")
-    names = ("parent", "id") if kind.nested else ("id",)
     # httpx resolves dot segments: /threads/.. would become the collection, or worse.
-    if len(segments) != len(names) or any(segment in ("", ".", "..") for segment in segments):
+    if not kind.valid_id(ref.id):
         raise InvalidInput(Problem("invalid_id", f"{ref} is not the id of a {kind.noun}"))
-    return kind.path.format_map({name: quote(segment, safe="") for name, segment in zip(names, segments, strict=True)})
+    parent, _, own = ref.id.rpartition("/")
+    return kind.path.format(parent=quote(parent, safe=""), id=quote(own, safe=""))
 
 
 class _NoCookies(CookieJar):
@@ -267,17 +276,18 @@ async def open_gateway(
     """
     if transport is None and connection.embedded:
         raise ReconcilerError("internal error: the embedded emulator was opened without a transport to it")
+    around = around or Surroundings()
+    pacer = Pacer(Pace.per_minute(reads_per_minute), Pace.per_minute(writes_per_minute), around)
     layers = stack(
         transport or _wire(connection, parallelism),
-        reads=Pace.per_minute(reads_per_minute),
-        writes=Pace.per_minute(writes_per_minute),
+        pacer=pacer,
         read_only=read_only,
         log=_shielded(log, connection.secret) if log else None,
-        around=around or Surroundings(),
+        around=around,
     )
     client = httpx.AsyncClient(transport=layers, timeout=TIMEOUT, cookies=_NoCookies(), trust_env=False)
     async with client:
-        yield Gateway(connection, client)
+        yield Gateway(connection, client, pacer, around)
 
 
 def _wire(connection: Connection, parallelism: int) -> httpx.AsyncBaseTransport:

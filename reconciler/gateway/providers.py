@@ -30,7 +30,7 @@ class Provider:
     """One row.
 
     `base_url` is the default, or `None` where the URL names a resource of the user's own and must be given.
-    `query` is appended to every URL unless the base URL says otherwise. `tenancy`: the headers that name an
+    `query` is appended to every URL. `tenancy`: the headers that name an
     organisation and a project are sent. `embedded`: at its default base URL there is no server; an emulator in
     this process answers.
     """

@@ -3,8 +3,8 @@
 `stack` puts them in order::
 
     ReadOnlyTransport    refuses to write            outermost: what it refuses costs no slot and no wait
-    RetryingTransport    tries again
-    PacedTransport       keeps the pace              inside the retries: a retry takes a slot like any other request
+    RetryingTransport    tries reads again
+    PacedTransport       keeps the pace of reads     inside the retries: a retry takes a slot like any other request
     LoggingTransport     one line a request          inside both: its milliseconds are those of the server
     BodyTransport        reads the whole body        inside the retries: a body that breaks off is tried again
     WireTransport or HandlerTransport                sockets, or a function in this process
@@ -16,6 +16,7 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, TypeAlias
 
 import httpx
@@ -74,10 +75,29 @@ class ReadOnlyTransport(_Layer):
         return await self._inner.handle_async_request(request)
 
 
-class RetryingTransport(_Layer):
-    """Tries again as the official client does; waits and limits are those of `pacing`.
+def wait_after(response: httpx.Response, attempt: int, around: Surroundings) -> float | None:
+    """Return the seconds to wait before another attempt after this answer, `None` where it is to be kept."""
+    status = response.status_code
+    if status < 400 or attempt >= RETRIES:
+        return None
+    said = complaint(response.content) if status == 429 else None
+    codes = (said.code, said.type) if said else ()
+    if not should_retry(status, response.headers, *codes):
+        return None
+    return retry_wait(attempt, around.chance(), wait_hint(response.headers, around.wall()))
 
-    Writes are repeated like reads: a POST of the planned map leads to the same map when it arrives twice.
+
+def wait_after_failure(error: Exception, attempt: int, around: Surroundings) -> float | None:
+    """Return the seconds to wait before another attempt after a request without an answer, `None` for no use."""
+    if attempt >= RETRIES or not isinstance(error, PASSING):
+        return None
+    return backoff(attempt, around.chance())
+
+
+class RetryingTransport(_Layer):
+    """Tries reads again as the official client does; waits and limits are those of `pacing`.
+
+    Not writes: after a wait, what is there has to be looked at before anything is sent again, which is decided above.
     Expects answers that are read (`BodyTransport`), for it looks into some of them.
     """
 
@@ -87,59 +107,63 @@ class RetryingTransport(_Layer):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Return the first answer worth having, or the last one; raise the last error."""
-        wait: float | None
-        for attempt in range(RETRIES):
+        for attempt in count() if request.method == "GET" else (RETRIES,):
             try:
                 response = await self._inner.handle_async_request(request)
-            except PASSING:
-                wait = backoff(attempt, self._around.chance())
-            else:
-                wait = self._wait_after(response, attempt)
+            except PASSING as error:
+                wait = wait_after_failure(error, attempt, self._around)
                 if wait is None:
-                    return response
+                    raise
+            else:
+                wait = wait_after(response, attempt, self._around)
+                if wait is None:
+                    break
             await self._around.sleep(wait)
-        return await self._inner.handle_async_request(request)
+        return response
 
-    def _wait_after(self, response: httpx.Response, attempt: int) -> float | None:
-        """Return the seconds to wait before asking again, `None` where the answer is to be kept."""
-        status = response.status_code
-        if status < 400:
-            return None
-        said = complaint(response.content) if status == 429 else None
-        codes = (said.code, said.type) if said else ()
-        if not should_retry(status, response.headers, *codes):
-            return None
-        return retry_wait(attempt, self._around.chance(), wait_hint(response.headers, self._around.wall()))
+
+class Pacer:
+    """The pace of reads and that of writes, each with its own slots, shared by everybody at one target."""
+
+    def __init__(self, reads: Pace, writes: Pace, around: Surroundings) -> None:
+        self._paces = {"GET": reads, "POST": writes}
+        self._around = around
+
+    def slot(self, method: str) -> float:
+        """Take the next slot; returns the seconds until it begins. Two callers never get the same one."""
+        wait, self._paces[method] = self._paces[method].take(self._around.clock())
+        return wait
+
+    def hold(self, response: httpx.Response) -> None:
+        """After a 429 that says how long to wait, give out no slot of its sort before then."""
+        hint = wait_hint(response.headers, self._around.wall())
+        method = response.request.method
+        if hint is not None and hint <= LONGEST_HINT:
+            self._paces[method] = self._paces[method].held(self._around.clock() + hint)
 
 
 class PacedTransport(_Layer):
-    """Keeps reads and writes each at a steady pace.
+    """Lets reads wait for their slots. Writes have theirs already, from before the read that goes ahead of them.
 
-    A 429 that says how long to wait holds back every request of its sort, not only the one that was told: the
-    others would run into the same wall and use up their retries on it.
+    A 429 holds back every request of its sort that comes later, not only the one that was told: the others would
+    run into the same wall and use up their retries on it.
     """
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, reads: Pace, writes: Pace, around: Surroundings) -> None:
+    def __init__(self, inner: httpx.AsyncBaseTransport, pacer: Pacer, around: Surroundings) -> None:
         super().__init__(inner)
-        self._paces = {"reads": reads, "writes": writes}
+        self._pacer = pacer
         self._around = around
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Wait for the next slot, then pass the request on."""
-        sort = "reads" if request.method == "GET" else "writes"
-        # No await between reading and storing the pace: two requests never get the same slot.
-        wait, self._paces[sort] = self._paces[sort].take(self._around.clock())
+        wait = self._pacer.slot("GET") if request.method == "GET" else 0
         if wait > 0:
             await self._around.sleep(wait)
         response = await self._inner.handle_async_request(request)
         if response.status_code == 429:
-            self._hold(sort, response)
+            response.request = request
+            self._pacer.hold(response)
         return response
-
-    def _hold(self, sort: str, response: httpx.Response) -> None:
-        hint = wait_hint(response.headers, self._around.wall())
-        if hint is not None and hint <= LONGEST_HINT:
-            self._paces[sort] = self._paces[sort].held(self._around.clock() + hint)
 
 
 class LoggingTransport(_Layer):
@@ -226,8 +250,7 @@ class HandlerTransport(httpx.AsyncBaseTransport):
 def stack(
     wire: httpx.AsyncBaseTransport,
     *,
-    reads: Pace,
-    writes: Pace,
+    pacer: Pacer,
     read_only: bool,
     log: Callable[[str], None] | None,
     around: Surroundings,
@@ -236,5 +259,5 @@ def stack(
     layers: httpx.AsyncBaseTransport = BodyTransport(wire)
     if log is not None:
         layers = LoggingTransport(layers, log, around)
-    layers = RetryingTransport(PacedTransport(layers, reads, writes, around), around)
+    layers = RetryingTransport(PacedTransport(layers, pacer, around), around)
     return ReadOnlyTransport(layers) if read_only else layers

@@ -7,7 +7,7 @@ first for the second would report that every thread is gone (API.md, "Where that
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -34,8 +34,8 @@ _ROUTER_OBJECTS = ({"detail": "Not Found"},)
 """What FastAPI says about a path that it has no route for, to the letter."""
 _ROUTER_TEXTS = frozenset({"404 page not found", "404: not found", "404 not found", "not found"})
 """Plain texts of common routers (Go, aiohttp, nginx, Starlette)."""
-_INVALID_URL = re.compile(r"Invalid URL \(")
-"""How OpenAI's own router begins its message about a path that it does not serve."""
+_INVALID_URL = re.compile(r"Invalid URL \(|Cannot (?:GET|POST) /")
+"""How OpenAI's own router and that of Express begin their messages about a path that they do not serve."""
 _GONE = re.compile(r"not\W+found|no such|does(?:n.t| not) exist|unknown|no [\w ]+ found|deleted|expired", re.IGNORECASE)
 
 
@@ -45,7 +45,7 @@ class Judge:
 
     kind: Kind
     host: str
-    secret: str = ""
+    secret: str = field(default="", repr=False)
 
     def reading(self, ref: Ref, answer: Answer) -> Reading:
         """Return what a GET found; raise `TargetRefused` for 401 and 403."""
@@ -147,7 +147,8 @@ def _from_router(body: bytes) -> bool:
     try:
         value = parse(body)
     except Unusable:
-        return body.decode("utf-8", "replace").casefold() in _ROUTER_TEXTS
+        text = body.decode("utf-8", "replace")
+        return text.casefold() in _ROUTER_TEXTS or _INVALID_URL.match(text) is not None
     return value in _ROUTER_OBJECTS or _INVALID_URL.match(complaint(body).message) is not None
 
 

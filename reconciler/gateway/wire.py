@@ -5,9 +5,8 @@ thousands), so the transport is `httpx_aiohttp`, on a session of our own making.
 in version 0.2 a reset connection and a server that hangs up both arrive as `ConnectTimeout`, a malformed answer
 arrives as an exception of aiohttp. So the first cause is looked up here, and translated again.
 
-A GET that loses its connection before any answer is sent a second time by aiohttp itself, at once and below our
-layers (`aiohttp.ClientSession._request`, meant for kept-alive connections that the server has dropped). There is no
-public switch for it. It happens at most once for each of our own attempts, and never for a POST.
+Left to itself, aiohttp sends a GET that loses its connection before any answer a second time, at once and below our
+layers. It is kept from that here: retries are decided above, in turn with the pace.
 """
 
 from __future__ import annotations
@@ -122,6 +121,9 @@ def wire_transport(parallelism: int, *, tls: bool) -> WireTransport:
 
     def session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=parallelism, keepalive_timeout=KEEPALIVE, ssl=context)
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        made = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        # aiohttp would resend a GET on a lost connection by itself, unpaced and untold; retries are decided above.
+        made._retry_connection = False  # noqa: SLF001 - there is no public switch
+        return made
 
     return WireTransport(AiohttpTransport(verify=context, client=session))

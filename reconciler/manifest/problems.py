@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reconciler.errors import Problem
 from reconciler.manifest.tree import Map, Plain, Seq
-from reconciler.manifest.words import meant, shown
+from reconciler.words import meant, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -38,7 +38,7 @@ class Strict(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Violation:
     """One node that was refused.
 
     `type` and `message` are pydantic's (of several branches of a union the one that fits the value best). `path`
@@ -82,20 +82,20 @@ class Finding:
         return "a list" if isinstance(self.value, Seq) else "this text"
 
 
-def findings(error: ValidationError, document: YamlFile) -> list[Finding]:
+def violations(error: ValidationError, document: YamlFile) -> list[Violation]:
     """Return every node that was refused, each once."""
-    found: dict[tuple[Path, bool], Finding] = {}
+    found: dict[tuple[Path, bool], Violation] = {}
     for entry in error.errors(include_url=False, include_context=False, include_input=False):
-        finding = _finding(entry["type"], entry["msg"], entry["loc"], document)
-        if finding.on_key and finding.place in document.odd_keys:
+        violation = _violation(entry["type"], entry["msg"], entry["loc"], document)
+        if violation.on_key and violation.place in document.odd_keys:
             continue
-        known = found.get((finding.path, finding.on_key))
+        known = found.get((violation.path, violation.on_key))
         if known is None or known.type.endswith(_TYPE_ERRORS):
-            found[finding.path, finding.on_key] = finding
+            found[violation.path, violation.on_key] = violation
     return list(found.values())
 
 
-def _finding(kind: str, message: str, loc: Path, document: YamlFile) -> Finding:
+def _violation(kind: str, message: str, loc: Path, document: YamlFile) -> Violation:
     """Follow `loc` through the tree as far as it goes: names of union branches lead nowhere and are left out."""
     node, path = document.root, list[str | int]()
     place, key_place, on_key = getattr(node, "at", 0), 0, kind == _UNKNOWN
@@ -110,28 +110,28 @@ def _finding(kind: str, message: str, loc: Path, document: YamlFile) -> Finding:
             break
         path.append(step)
     plain = document.plains.get(place) if not isinstance(node, str | Map | Seq) else None
-    return Finding(kind, message, tuple(path), node, key_place if on_key else place, plain, on_key=on_key)
+    return Violation(kind, message, tuple(path), node, key_place if on_key else place, plain, on_key=on_key)
 
 
-def problem_of(finding: Finding, document: YamlFile, expected: Mapping[str, str], known: Iterable[str]) -> Problem:
-    """Word a finding by what holds for every schema.
+def problem_of(violation: Violation, document: YamlFile, expected: Mapping[str, str], known: Iterable[str]) -> Problem:
+    """Word a violation by what holds for every schema.
 
     `expected` has, by name of a field, the end of the sentence "… must be …"; the innermost field on the path that is
     named there speaks. `known` are the fields that could stand where an unknown one stands.
     """
-    at = document.location(finding.place)
-    if finding.ours:
-        return Problem(finding.type.removeprefix(OURS), finding.message, at)
-    if finding.unknown:
-        name = shown(finding.name)
-        return Problem("unknown_field", f"there is no field {name} here; {meant(finding.name, known)}", at)
-    if finding.absent:
-        ending = f": {expected[finding.name]}" if finding.name in expected else ""
-        return Problem("missing_field", f"{finding.name} is missing here{ending}", at)
-    name = next((str(step) for step in reversed(finding.path) if step in expected), finding.name)
+    at = document.location(violation.place)
+    if violation.ours:
+        return Problem(violation.type.removeprefix(OURS), violation.message, at)
+    if violation.unknown:
+        name = shown(violation.name)
+        return Problem("unknown_field", f"there is no field {name} here; {meant(violation.name, known)}", at)
+    if violation.absent:
+        ending = f": {expected[violation.name]}" if violation.name in expected else ""
+        return Problem("missing_field", f"{violation.name} is missing here{ending}", at)
+    name = next((str(step) for step in reversed(violation.path) if step in expected), violation.name)
     must = expected.get(name, "a map of fields and values")
     code = f"bad_{name}" if name in expected else "not_a_mapping"
-    return Problem(code, f"{shown(name) if name else 'the file'} must be {must}, not {finding.described()}", at)
+    return Problem(code, f"{shown(name) if name else 'the file'} must be {must}, not {violation.described()}", at)
 
 
 def twice_problems(document: YamlFile, wording: Callable[[Map, str], tuple[str, str] | None]) -> list[Problem]:

@@ -38,7 +38,7 @@ from reconciler.errors import Problem
 from reconciler.manifest.scalars import not_a_string, resolve
 from reconciler.manifest.syntax import may_be_valid, syntax_problem
 from reconciler.manifest.tree import Map, Place, Seq, Twice, YamlFile, place_of
-from reconciler.manifest.words import shown
+from reconciler.words import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,8 +69,6 @@ def read(data: bytes, file: str) -> YamlFile:
     """Read one YAML document. Never raises for what the bytes hold: whatever is wrong is among the problems."""
     document = YamlFile(file)
     text = _decoded(data, document)
-    if text is None:
-        return document
     text, restore = _without_breaks(text)
     text = _without_directives(text, document)
     careful = bool(restore) or _NULL_ESCAPE.search(text) is not None
@@ -78,22 +76,31 @@ def read(data: bytes, file: str) -> YamlFile:
     try:
         attempt.compose(_FAST_PARSER(text).get_event)
     except YAMLError as error:
-        if may_be_valid(error, text):
+        if document.cut is None and may_be_valid(error, text):
             return _read_slowly(text, document, restore, error)
-        document.problems.append(syntax_problem(error, text, file))
+        _cut(document, attempt, syntax_problem(error, text, file))
     except _Refused as refused:
         document.problems.append(refused.problem)
     return document
+
+
+def _cut(document: YamlFile, attempt: _Composer, problem: Problem) -> None:
+    """Keep of a file what stands before its first fault, so that what is wrong there is told as well."""
+    document.root = attempt.salvaged
+    if document.cut is None:  # else bytes that are no text come first: what follows them is not looked at
+        document.problems.append(problem)
+        document.cut = problem.location
 
 
 def _read_slowly(text: str, document: YamlFile, restore: Mapping[str, str], rejected: YAMLError) -> YamlFile:
     """Read with the other parser what libyaml rejected."""
     document.problems = [problem for problem in document.problems if problem.code == "yaml_directive"]
     again = YamlFile(document.file, problems=document.problems)
+    attempt = _Composer(text, again, restore, careful=True)
     try:
-        _Composer(text, again, restore, careful=True).compose(_SlowParser(text).get_event)
+        attempt.compose(_SlowParser(text).get_event)
     except YAMLError as error:
-        again.problems.append(syntax_problem(error, text, document.file))
+        _cut(again, attempt, syntax_problem(error, text, document.file))
     except _Refused as refused:
         again.problems.append(refused.problem)
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
@@ -118,14 +125,16 @@ class _SlowParser(Reader, Scanner, Parser):
 # -- From bytes to a text that both parsers read alike ------------------------------------------------------------
 
 
-def _decoded(data: bytes, document: YamlFile) -> str | None:
+def _decoded(data: bytes, document: YamlFile) -> str:
+    """Return the text; of bytes that are none, what stands before them."""
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8").removeprefix("\ufeff")
         message = f"byte 0x{data[error.start]:02x} is no valid UTF-8 here; save the file as UTF-8"
         document.complain("invalid_utf8", message, place_of(before, len(before)))
-        return None
+        document.cut = document.problems[-1].location
+        return before
 
 
 def _without_breaks(text: str) -> tuple[str, Mapping[str, str]]:
@@ -203,6 +212,7 @@ class _Composer:
         self._open = 0
         self._aliased = 0
         self._next: Callable[[], Event] = lambda: None
+        self.salvaged: Any = None
 
     def compose(self, next_event: Callable[[], Event]) -> None:
         """Build the tree and note what is wrong with it; the parser's own errors come through."""
@@ -219,7 +229,7 @@ class _Composer:
         if type(event) is DocumentStartEvent:
             message = "a file holds one YAML document: move what follows into a file of its own"
             self._document.complain("second_document", message, _place(event))
-        self._document.readable = True
+        self._document.readable = self._document.cut is None
 
     def _node(self, event: Event, place: Place) -> Any:
         kind = type(event)
@@ -240,15 +250,30 @@ class _Composer:
         return node
 
     def _mapping(self, place: Place) -> Map:
-        node = Map(place)
+        node, merged = Map(place), list[Map]()
+        try:
+            self._fill(node, merged)
+        except YAMLError:
+            self.salvaged = node
+            raise
+        node.keys_at.pop(_MERGE, None)
+        for source in merged:
+            self._take_over(node, source)
+        return node
+
+    def _fill(self, node: Map, merged: list[Map]) -> None:
         keys_at, values_at, next_event = node.keys_at, node.values_at, self._next
-        merged: list[Map] = []
         while type(event := next_event()) is not MappingEndEvent:
             at = _place(event)
             key = self._key(event, at)
             event = next_event()
             value_at = _place(event)
-            value = self._node(event, value_at)
+            try:
+                value = self._node(event, value_at)
+            except YAMLError:
+                if self.salvaged is not None and key not in keys_at and key != _MERGE:
+                    node[key], keys_at[key], values_at[key] = self.salvaged, at, value_at
+                raise
             if key in keys_at:
                 self._document.twice.append(Twice(node, key.removeprefix("\0"), keys_at[key], at))
                 continue
@@ -259,19 +284,19 @@ class _Composer:
                 node[key] = value
                 values_at[key] = value_at
                 self._grow(node, value)
-        keys_at.pop(_MERGE, None)
-        for source in merged:
-            self._take_over(node, source)
-        return node
 
     def _sequence(self, place: Place) -> Seq:
         node = Seq(place)
-        while type(event := self._next()) is not SequenceEndEvent:
-            at = _place(event)
-            value = self._node(event, at)
-            node.append(value)
-            node.items_at.append(at)
-            self._grow(node, value)
+        try:
+            while type(event := self._next()) is not SequenceEndEvent:
+                at = _place(event)
+                value = self._node(event, at)
+                node.append(value)
+                node.items_at.append(at)
+                self._grow(node, value)
+        except YAMLError:
+            self.salvaged = None  # half a list would be complained of for what it is not
+            raise
         return node
 
     @staticmethod

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from reconciler.manifest.tree import Plain, Unclear
-from reconciler.manifest.words import shown
+from reconciler.words import shown
 
 _NULLS = frozenset(["", "~", "null", "Null", "NULL"])
 _BOOLEANS = {text: text.lower() == "true" for text in ("true", "True", "TRUE", "false", "False", "FALSE")}

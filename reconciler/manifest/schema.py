@@ -26,12 +26,10 @@ from pydantic_core import PydanticCustomError
 
 from reconciler.errors import Location, Problem
 from reconciler.kinds import BY_PLURAL, KINDS, Kind
-from reconciler.manifest.problems import OURS, Finding, Strict, findings, in_order, problem_of, twice_problems
+from reconciler.manifest.problems import OURS, Strict, Violation, in_order, problem_of, twice_problems, violations
 from reconciler.manifest.scalars import not_a_string
 from reconciler.manifest.tree import Map, Seq, Unclear, location
-from reconciler.manifest.words import meant, shown
 from reconciler.model import (
-    ID_PATTERN,
     MAX_KEY,
     MAX_PAIRS,
     MAX_VALUE,
@@ -42,6 +40,7 @@ from reconciler.model import (
     frozen_map,
     matches,
 )
+from reconciler.words import meant, shown
 
 if TYPE_CHECKING:
     from reconciler.manifest.tree import Place, YamlFile
@@ -129,18 +128,15 @@ class ScalarResource(_Declared):
 
 def _id_of(kind: Kind) -> object:
     """Return the type of an id of this kind."""
-    count = 2 if kind.nested else 1
     form = "is written parent/child, both" if kind.nested else "has no slash and is"
 
     def check(text: str) -> str:
-        segments = text.split("/")
-        if len(segments) != count or not all(map(ID_PATTERN.fullmatch, segments)):
+        if not kind.valid_id(text):
             message = f"{shown(text)} is no id: that of a {kind.noun} {form} of A-Z a-z 0-9 . _ : - (not . or ..)"
             raise PydanticCustomError(f"{OURS}bad_id", "{message}", {"message": message})
         return text
 
-    pattern = "/".join([r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._:-]+"] * count)
-    return Annotated[str, AfterValidator(check), WithJsonSchema({"type": "string", "pattern": f"^{pattern}$"})]
+    return Annotated[str, AfterValidator(check), WithJsonSchema({"type": "string", "pattern": kind.id_pattern})]
 
 
 def _section(kind: Kind) -> tuple[Any, Any]:
@@ -223,22 +219,32 @@ class Entry:
 
 def read_document(document: YamlFile) -> FileManifest:
     """Turn a document into resources, or into every problem that it has."""
-    if not document.readable:
+    cut = document.cut if isinstance(document.root, Map) else None
+    if not document.readable and cut is None:
         return FileManifest(problems=in_order(document.problems))
     if not isinstance(document.root, Map):
         return FileManifest(problems=in_order([*document.problems, _no_manifest(document)]))
     entries = list(_entries(document.root))
     defaults = _part(document.root, "defaults")
-    problems = [*document.problems, *twice_problems(document, _twice_wording(document.root))]
+    problems = list(twice_problems(document, _twice_wording(document.root)))
     try:
         model = _model_for(document.root).model_validate(document.root)
     except ValidationError as error:
-        problems += [_worded(finding, document) for finding in findings(error, document)]
+        problems += [_worded(violation, document) for violation in violations(error, document)]
     problems += _across(entries, defaults, document)
+    if cut is not None:
+        problems = [problem for problem in problems if _stands_before(problem, cut, document.root)]
+    problems += document.problems
     if problems:
         refused = tuple((entry.ref, document.location(entry.place)) for entry in entries)
         return FileManifest(problems=in_order(problems), refused=refused)
     return FileManifest(tuple(_desired(entries, defaults, model, document.file)))
+
+
+def _stands_before(problem: Problem, cut: Location, root: Map) -> bool:
+    """Tell whether a problem of a file that ends too early would be one of the whole file, too."""
+    absence = problem.code == "missing_field" or (problem.code == "bad_version" and "version" not in root)
+    return not absence and problem.location is not None and problem.location < cut
 
 
 def _no_manifest(document: YamlFile) -> Problem:
@@ -381,21 +387,21 @@ def _twice_wording(root: Map) -> Callable[[Map, str], tuple[str, str] | None]:
     return wording
 
 
-def _worded(finding: Finding, document: YamlFile) -> Problem:
-    """Say what a finding means in a manifest."""
-    path = finding.path
+def _worded(violation: Violation, document: YamlFile) -> Problem:
+    """Say what a violation means in a manifest."""
+    path = violation.path
     if path == ("version",):
         message = f"the version of the format is missing or unknown: write version: {VERSION}"
-        return Problem("bad_version", message, document.location(finding.place))
-    if len(path) == 1 and finding.unknown:
-        return _unknown_kind(finding, document)
-    if len(path) == 2 and path[0] != "defaults" and not finding.ours:
-        message = f"{shown(finding.name)} must be a map of fields, or nothing, not {finding.described()}"
-        return Problem("not_a_mapping", message, document.location(finding.place))
+        return Problem("bad_version", message, document.location(violation.place))
+    if len(path) == 1 and violation.unknown:
+        return _unknown_kind(violation, document)
+    if len(path) == 2 and path[0] != "defaults" and not violation.ours:
+        message = f"{shown(violation.name)} must be a map of fields, or nothing, not {violation.described()}"
+        return Problem("not_a_mapping", message, document.location(violation.place))
     inside = path[1:] if path[0] == "defaults" else path[2:]
-    if inside[:1] == ("metadata",) and not finding.unknown:
-        return _metadata_problem(finding, inside, document)
-    return problem_of(finding, document, _EXPECTED, _known_fields(path))
+    if inside[:1] == ("metadata",) and not violation.unknown:
+        return _metadata_problem(violation, inside, document)
+    return problem_of(violation, document, _EXPECTED, _known_fields(path))
 
 
 def _known_fields(path: tuple[str | int, ...]) -> tuple[str, ...]:
@@ -404,27 +410,27 @@ def _known_fields(path: tuple[str | int, ...]) -> tuple[str, ...]:
     return _FIELDS["defaults" if path[0] == "defaults" else "resource"]
 
 
-def _unknown_kind(finding: Finding, document: YamlFile) -> Problem:
-    name = finding.name
+def _unknown_kind(violation: Violation, document: YamlFile) -> Problem:
+    name = violation.name
     names = [*BY_PLURAL, "defaults", "version"]
     hint = f"did you mean {KINDS[name].plural}?" if name in KINDS else meant(name, names)
-    return Problem("unknown_kind", f"there is no kind {shown(name)}; {hint}", document.location(finding.place))
+    return Problem("unknown_kind", f"there is no kind {shown(name)}; {hint}", document.location(violation.place))
 
 
-def _metadata_problem(finding: Finding, inside: tuple[str | int, ...], document: YamlFile) -> Problem:
-    at = document.location(finding.place)
+def _metadata_problem(violation: Violation, inside: tuple[str | int, ...], document: YamlFile) -> Problem:
+    at = document.location(violation.place)
     if len(inside) == 1:
-        if finding.value is None:
+        if violation.value is None:
             message = "metadata: null is not allowed: leave the line out, or give single keys the value null"
             return Problem("null_metadata", message, at)
-        return Problem("not_a_mapping", f"metadata must be a map of keys and values, not {finding.described()}", at)
-    if finding.on_key:
-        message = f"a key has 1 to {MAX_KEY} characters, this one has {len(finding.name)}"
+        return Problem("not_a_mapping", f"metadata must be a map of keys and values, not {violation.described()}", at)
+    if violation.on_key:
+        message = f"a key has 1 to {MAX_KEY} characters, this one has {len(violation.name)}"
         return Problem("key_length", message, at)
-    if finding.type == "string_too_long":
-        message = f"a value has at most {MAX_VALUE} characters, this one has {len(finding.value)}"
+    if violation.type == "string_too_long":
+        message = f"a value has at most {MAX_VALUE} characters, this one has {len(violation.value)}"
         return Problem("value_length", message, at)
-    return _value_problem(finding, at, scalars=_takes_scalars(finding.path, document))
+    return _value_problem(violation, at, scalars=_takes_scalars(violation.path, document))
 
 
 def _takes_scalars(path: tuple[str | int, ...], document: YamlFile) -> bool:
@@ -433,15 +439,15 @@ def _takes_scalars(path: tuple[str | int, ...], document: YamlFile) -> bool:
     return BY_PLURAL[str(path[0])].scalars
 
 
-def _value_problem(finding: Finding, at: Location, *, scalars: bool) -> Problem:
-    if finding.plain is None:
-        message = f"{finding.described()} is no metadata value: write one string, for instance JSON in single quotes"
+def _value_problem(violation: Violation, at: Location, *, scalars: bool) -> Problem:
+    if violation.plain is None:
+        message = f"{violation.described()} is no metadata value: write one string, for instance JSON in single quotes"
         return Problem("not_a_scalar" if scalars else "not_a_string", message, at)
     if not scalars:
-        return Problem("not_a_string", not_a_string(finding.plain, "metadata values"), at)
-    text = shown(finding.plain.raw)
-    if isinstance(finding.value, Unclear) and finding.plain.sort == "number":
+        return Problem("not_a_string", not_a_string(violation.plain, "metadata values"), at)
+    text = shown(violation.plain.raw)
+    if isinstance(violation.value, Unclear) and violation.plain.sort == "number":
         message = f'{text} is no plain decimal number: write it as one, or "{text}" for the text'
     else:
-        message = f'{text} is a YAML {finding.plain.sort}; values are strings, numbers and booleans: write "{text}"'
+        message = f'{text} is a YAML {violation.plain.sort}; values are strings, numbers and booleans: write "{text}"'
     return Problem("not_a_scalar", message, at)

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from reconciler.errors import Problem
 from reconciler.manifest.tree import COLUMNS, LINE_BREAK, Place, location, place_of
-from reconciler.manifest.words import shown
+from reconciler.words import shown
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
 

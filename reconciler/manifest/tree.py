@@ -75,14 +75,16 @@ class Twice:
 class YamlFile:
     """One file: its tree, and what was wrong with it already as YAML.
 
-    `readable` is false where no tree could be built: then nothing but `problems` means anything. An empty file is
-    readable and its root is `None`. `odd_keys` are the places of keys that are no strings (already a problem).
-    `plains` has the unquoted scalars that are no strings, by place.
+    `readable` is false where no whole tree could be built. An empty file is readable and its root is `None`. `cut`
+    is the place of the fault where the tree ends too early: then `root` has what stands before it, for the sake of
+    its problems only. `odd_keys` are the places of keys that are no strings (already a problem). `plains` has the
+    unquoted scalars that are no strings, by place.
     """
 
     file: str
     root: Any = None
     readable: bool = False
+    cut: Location | None = None
     problems: list[Problem] = field(default_factory=list)
     twice: list[Twice] = field(default_factory=list)
     plains: dict[Place, Plain] = field(default_factory=dict)

@@ -5,15 +5,17 @@ Colours say the same as the signs (`+ ~ -`), never more; whoever prints the text
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 from click import style
 
 from reconciler.compare import Action
 from reconciler.diff import Op
-from reconciler.events import Result
-from reconciler.render.escape import plain, quoted
+from reconciler.events import OutcomeStatus
+from reconciler.words import plain, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -65,9 +67,8 @@ def application(document: Document, told: int = 0) -> str:
     lines = [*_errors(document)][told:] + [line for outcome in outcomes for line in _outcome(outcome)]
     lines += _unattempted(outcomes)
     for kind, dialect in sorted((document.learned or {}).items()):
-        lines.append(
-            f"Learned: a {kind} is updated by `{dialect}` here; `writes: {{{kind}: {dialect}}}` says so from now on."
-        )
+        said = plain(f"`writes: {{{kind}: {dialect}}}`")
+        lines.append(f"Learned: a {plain(kind)} is updated by `{plain(dialect)}` here; {said} says so from now on.")
     if outcomes:  # else the plan has said already that there was nothing to do
         lines.append(style(_tally(document, outcomes), bold=True))
     return _text(lines)
@@ -127,7 +128,11 @@ def _values(field: FieldPart) -> str:
         return quoted(field.after)
     if field.op is Op.REMOVE:
         return quoted(field.before)
-    return f"{quoted(field.before)} → {quoted(field.after)}"
+    before, after = quoted(field.before), quoted(field.after)
+    if normalize("NFC", before) == normalize("NFC", after):
+        # They would look the same: composed and decomposed characters are different values.
+        before, after = json.dumps(field.before), json.dumps(field.after)
+    return f"{before} → {after}"
 
 
 def _warnings(document: Document) -> Iterator[str]:
@@ -160,7 +165,7 @@ def _summary(document: Document) -> str:
 
 
 def _outcome(outcome: OutcomePart) -> Iterator[str]:
-    if outcome.outcome in (Result.APPLIED, Result.NOT_ATTEMPTED):
+    if outcome.outcome in (OutcomeStatus.APPLIED, OutcomeStatus.NOT_ATTEMPTED):
         return
     reason = f": {plain(outcome.error.message)}" if outcome.error else ""
     yield f"{plain(f'{outcome.kind}/{outcome.id}')}: {style(outcome.outcome.value, fg='red')}{reason}"
@@ -170,14 +175,16 @@ def _outcome(outcome: OutcomePart) -> Iterator[str]:
 
 def _unattempted(outcomes: Iterable[OutcomePart]) -> Iterator[str]:
     """Tell of what was not begun by its reasons: one line each, not one for every resource."""
-    left = [outcome for outcome in outcomes if outcome.outcome is Result.NOT_ATTEMPTED]
+    left = [outcome for outcome in outcomes if outcome.outcome is OutcomeStatus.NOT_ATTEMPTED]
     for reason, count in Counter(outcome.error.message if outcome.error else "" for outcome in left).items():
         yield f"{_count(count, 'resource')} not attempted: {plain(reason.removeprefix('not attempted: '))}"
 
 
 def _tally(document: Document, outcomes: Iterable[OutcomePart]) -> str:
     results = [outcome.outcome for outcome in outcomes]
-    counted = [f"{results.count(result)} {result.value.replace('_', ' ')}" for result in Result if result in results]
-    calls = _count(document.requests.writes, "modify call")
-    word = "Applied" if set(results) == {Result.APPLIED} else "Apply incomplete"
-    return f"{word}: {', '.join(counted)}, {calls}."
+    counted = [f"{results.count(result)} {result.replace('_', ' ')}" for result in OutcomeStatus if result in results]
+    fine = {OutcomeStatus.APPLIED}
+    if not any(error.code == "missing" for error in document.errors):
+        fine.add(OutcomeStatus.MISSING)  # the target only warns of those
+    word = "Applied" if set(results) <= fine else "Apply incomplete"
+    return f"{word}: {', '.join(counted)}, {_count(document.requests.writes, 'modify call')}."

@@ -14,24 +14,24 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from reconciler import OWN_FOLDER
+from reconciler.addresses import InsecureUrl, is_header_value, parse_base_url
 from reconciler.dialects import DIALECTS, Dialect, Removals
 from reconciler.errors import InvalidInput, Location, Problem, WrongUsage
 from reconciler.gateway.providers import PROVIDERS, Provider
 from reconciler.guard import Guards
 from reconciler.kinds import OPENAI_HOST, Kind
 from reconciler.manifest.files import name_of
-from reconciler.manifest.words import meant, shown
 from reconciler.settings.file import (
-    HEADER_VALUE,
     MANIFESTS,
     PARALLELISM,
-    InsecureUrl,
+    InvalidSettings,
     SettingsModel,
     TargetModel,
-    parse_base_url,
     parse_percent,
     read_settings,
 )
+from reconciler.words import meant, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from reconciler.manifest.tree import YamlFile
 
 FILE_NAME = "reconciler.yaml"
-STATE_FOLDER = ".reconciler"
-"""Where a target without a server keeps its database, beside the settings file."""
 API_KEY = "OPENAI_API_KEY"
 ONLY_TARGET = "default"
 """The name of the target that the environment makes up where there is no settings file."""
@@ -49,7 +47,7 @@ ONLY_TARGET = "default"
 CONFIG_VARIABLE = "RECONCILER_CONFIG"
 TARGET_VARIABLE = "RECONCILER_TARGET"
 
-__all__ = ["Key", "Rate", "Settings", "Target", "parse_percent", "resolve"]
+__all__ = ["InvalidSettings", "Key", "Rate", "Settings", "Target", "parse_percent", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ class Target:
     @property
     def database(self) -> Path:
         """Where the emulator of this target keeps its data."""
-        return self.root / STATE_FOLDER / f"{self.name}.sqlite"
+        return self.root / OWN_FOLDER / f"{self.name}.sqlite"
 
     def dialect(self, kind: Kind) -> Dialect:
         """Return how updates of `kind` work here, as far as known before the first call."""
@@ -122,7 +120,7 @@ class Target:
         if not key:
             message = f"export {self.key.variable}: target {self.name} sends the key that this variable has"
             raise InvalidInput(Problem("no_key", message, self.location))
-        if not HEADER_VALUE.fullmatch(key):
+        if not is_header_value(key):
             message = (
                 f"what {self.key.variable} has is no key: a space, a line break or another special character is in it"
             )
@@ -161,11 +159,11 @@ def resolve(*, cwd: Path, env: Mapping[str, str], config: str | None, target: st
     where the command line names a file or a target that does not exist.
     """
     cwd = cwd.absolute()
-    wanted = _wanted(env, target)
+    asked = _asked(env, target)
     file = _settings_file(cwd, env, config)
     if file is None:
-        return Settings(cwd, None, _target_of_environment(cwd, env, wanted))
-    return _from_file(file, wanted)
+        return Settings(cwd, None, _target_of_environment(cwd, env, asked))
+    return _from_file(file, asked)
 
 
 def _settings_file(cwd: Path, env: Mapping[str, str], config: str | None) -> Path | None:
@@ -186,9 +184,9 @@ def _upwards(cwd: Path) -> Iterator[Path]:
     yield from folders[: depth + 1]
 
 
-def _from_file(file: Path, wanted: _Wanted | None) -> Settings:
+def _from_file(file: Path, asked: _Asked | None) -> Settings:
     model, document = read_settings(file)
-    name = _choice(model, wanted, document)
+    name = _choice(model, asked, document)
     guards = model.guards
     return Settings(
         file.parent,
@@ -202,27 +200,27 @@ def _from_file(file: Path, wanted: _Wanted | None) -> Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Asked:
     """The target that was asked for, and by what."""
 
     name: str
     source: str
 
 
-def _wanted(env: Mapping[str, str], target: str | None) -> _Wanted | None:
+def _asked(env: Mapping[str, str], target: str | None) -> _Asked | None:
     if target:
-        return _Wanted(target, "--target")
+        return _Asked(target, "--target")
     variable = env.get(TARGET_VARIABLE)
-    return _Wanted(variable, TARGET_VARIABLE) if variable else None
+    return _Asked(variable, TARGET_VARIABLE) if variable else None
 
 
-def _choice(model: SettingsModel, wanted: _Wanted | None, document: YamlFile) -> str:
+def _choice(model: SettingsModel, asked: _Asked | None, document: YamlFile) -> str:
     """Return the name of the target to use."""
-    if wanted is not None:
-        if wanted.name in model.targets:
-            return wanted.name
-        hint = meant(wanted.name, model.targets)
-        raise WrongUsage(f"{wanted.source} names {shown(wanted.name)}, and there is no such target; {hint}")
+    if asked is not None:
+        if asked.name in model.targets:
+            return asked.name
+        hint = meant(asked.name, model.targets)
+        raise WrongUsage(f"{asked.source} names {shown(asked.name)}, and there is no such target; {hint}")
     if model.default_target is not None:
         return model.default_target
     if len(model.targets) == 1:
@@ -272,11 +270,11 @@ def _key_of_file(model: TargetModel, provider: Provider, base_url: str) -> Key |
     return Key(API_KEY) if urlsplit(base_url).hostname == OPENAI_HOST else None
 
 
-def _target_of_environment(cwd: Path, env: Mapping[str, str], wanted: _Wanted | None) -> Target:
+def _target_of_environment(cwd: Path, env: Mapping[str, str], asked: _Asked | None) -> Target:
     """Return the target `default`, made up by the variables that every client of these APIs knows."""
-    if wanted is not None and wanted.name != ONLY_TARGET:
+    if asked is not None and asked.name != ONLY_TARGET:
         message = f"without a {FILE_NAME} the only target is {ONLY_TARGET}"
-        raise WrongUsage(f"{wanted.source} names {shown(wanted.name)}, and there is no such target; {message}")
+        raise WrongUsage(f"{asked.source} names {shown(asked.name)}, and there is no such target; {message}")
     provider = PROVIDERS["openai"]
     problems: list[Problem] = []
     base_url = _base_url_of_environment(env, provider, problems)
@@ -308,6 +306,6 @@ def _base_url_of_environment(env: Mapping[str, str], provider: Provider, problem
 
 def _header_of_environment(env: Mapping[str, str], variable: str, problems: list[Problem]) -> str | None:
     text = env.get(variable, "").strip()
-    if text and not HEADER_VALUE.fullmatch(text):
+    if text and not is_header_value(text):
         problems.append(Problem("bad_variable", f"{variable} must be an id without spaces or special characters"))
     return text or None

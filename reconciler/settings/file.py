@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 
+from reconciler.addresses import HEADER_VALUE, InsecureUrl, parse_base_url
 from reconciler.dialects import DIALECTS
 from reconciler.errors import InvalidInput, Location, Problem
 from reconciler.gateway.providers import PROVIDERS, Provider
 from reconciler.guard import Guards
 from reconciler.kinds import KINDS
-from reconciler.manifest.problems import OURS, Finding, Strict, findings, in_order, problem_of, twice_problems
+from reconciler.manifest.problems import OURS, Strict, Violation, in_order, problem_of, twice_problems, violations
 from reconciler.manifest.reader import read
 from reconciler.manifest.schema import VERSION, Version
 from reconciler.manifest.tree import Map, YamlFile
-from reconciler.manifest.words import meant, shown
+from reconciler.words import meant, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,8 +32,6 @@ PARALLELISM = 16
 # -- Values -------------------------------------------------------------------------------------------------------
 
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%?", re.ASCII)
-HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
-_URL_CHARACTERS = re.compile(r"[\x21-\x7e]+")
 
 
 def parse_percent(text: str) -> float:
@@ -43,34 +40,6 @@ def parse_percent(text: str) -> float:
     if found is None or float(found[1]) > 100:
         raise ValueError("a percentage is a number from 0 to 100, such as 30%")
     return float(found[1])
-
-
-def parse_base_url(text: str) -> str:
-    """Return a base URL without its trailing slash; raises `InsecureUrl`, or `ValueError` for what is none."""
-    if not _URL_CHARACTERS.fullmatch(text) or "\\" in text:
-        raise ValueError("the base URL has characters that a URL cannot have")
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("the base URL must begin with https:// and a host")
-    if "@" in parts.netloc:
-        raise ValueError("the base URL must not hold a user or a password: name the variable of the key by api_key_env")
-    if "?" in text or "#" in text:
-        raise ValueError("the base URL must have no query and no fragment")
-    _ = parts.port  # raises ValueError for a port that is none
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise InsecureUrl("a key must not travel over plain http: use https (http is for 127.0.0.1 and localhost only)")
-    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
-
-
-class InsecureUrl(ValueError):
-    """Plain http to another machine."""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _refuse(code: str, message: str) -> PydanticCustomError:
@@ -110,7 +79,7 @@ def _one_of(code: str, what: str, known: Mapping[str, Any]) -> Callable[[str], s
 Percent = Annotated[float, BeforeValidator(_percent), Field(ge=0, le=100)]
 PerMinute = Annotated[float, Field(gt=0)]
 TargetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)]
-HeaderText = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]+$")]
+HeaderText = Annotated[str, StringConstraints(pattern=HEADER_VALUE.pattern)]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
 Remote = Annotated[str, StringConstraints(pattern=r"^[^-\s][^\s]*$")]  # git would take a leading dash for an option
 KindName = Annotated[str, AfterValidator(_one_of("unknown_kind", "kind", KINDS))]
@@ -175,10 +144,33 @@ class SettingsModel(Strict):
     guards: GuardsModel = Field(default=GuardsModel(), description="Limits that stop an apply.")
 
 
+class InvalidSettings(InvalidInput):
+    """The settings file is invalid; `manifests` are the paths that it names all the same, to be checked as well."""
+
+    def __init__(self, invalid: InvalidInput, file: Path, manifests: tuple[Path, ...]) -> None:
+        super().__init__(*invalid.found)
+        self.file = file
+        self.root = file.parent
+        self.manifests = manifests
+
+
 def read_settings(file: Path) -> tuple[SettingsModel, YamlFile]:
-    """Return the settings and the document that they came from; raises `InvalidInput` with every problem."""
+    """Return the settings and the document that they came from; raises `InvalidSettings` with every problem."""
     document = read(_bytes_of(file), file.name)
-    return _validated(document), document
+    try:
+        return _validated(document), document
+    except InvalidInput as invalid:
+        paths = tuple(file.parent / name for name in _manifests_named(document))
+        raise InvalidSettings(invalid, file, paths) from None
+
+
+def _manifests_named(document: YamlFile) -> Iterator[str]:
+    """Yield the manifest paths of all targets, as far as the file can be understood."""
+    targets = document.root.get("targets") if isinstance(document.root, Map) else None
+    nodes = [node for node in targets.values() if isinstance(node, Map)] if isinstance(targets, Map) else [Map()]
+    for node in nodes:
+        named = node.get("manifests", [MANIFESTS])
+        yield from (name for name in named if isinstance(name, str)) if isinstance(named, list) else ()
 
 
 def _bytes_of(file: Path) -> bytes:
@@ -198,7 +190,7 @@ def _validated(document: YamlFile) -> SettingsModel:
     try:
         model = SettingsModel.model_validate({} if document.root is None else document.root)
     except ValidationError as error:
-        problems += [_worded(finding, document) for finding in findings(error, document)]
+        problems += [_worded(violation, document) for violation in violations(error, document)]
         raise InvalidInput(*in_order(problems)) from None
     if problems:
         raise InvalidInput(*in_order(problems))
@@ -266,18 +258,16 @@ def _known_fields(path: tuple[str | int, ...]) -> Iterable[str]:
     return TargetModel.model_fields if len(path) == 3 else RateModel.model_fields
 
 
-def _worded(finding: Finding, document: YamlFile) -> Problem:
-    """Say what a finding means in the settings file."""
-    path, at = finding.path, document.location(finding.place)
+def _worded(violation: Violation, document: YamlFile) -> Problem:
+    """Say what a violation means in the settings file."""
+    path, at = violation.path, document.location(violation.place)
     if path == ("version",):
         message = f"the version of the format is missing or unknown: write version: {VERSION}"
         return Problem("bad_version", message, at)
     if len(path) == 2 and path[0] == "targets":
-        if finding.on_key:
-            message = (
-                f"{shown(finding.name)} is no name of a target: small letters, digits, _ and -, a letter or digit first"
-            )
-            return Problem("bad_target_name", message, at)
-        message = f"target {shown(finding.name)} must be a map with its provider, not {finding.described()}"
+        if violation.on_key:
+            what = "is no name of a target: small letters, digits, _ and -, a letter or digit first"
+            return Problem("bad_target_name", f"{shown(violation.name)} {what}", at)
+        message = f"target {shown(violation.name)} must be a map with its provider, not {violation.described()}"
         return Problem("not_a_mapping", message, at)
-    return problem_of(finding, document, _EXPECTED, _known_fields(path) if path else ())
+    return problem_of(violation, document, _EXPECTED, _known_fields(path) if path else ())

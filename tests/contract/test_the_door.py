@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 from fakes import FakeApi
+from serving import running
 
 from reconciler import emulator
 from reconciler.dialects import MERGE, MERGE_EMPTY, MERGE_NULL, REPLACE
-from reconciler.emulator.server import running
 from reconciler.emulator.service import seed
 from reconciler.emulator.store import MemoryStore
 from reconciler.errors import ApiError
@@ -46,10 +46,10 @@ async def embedded(dialect, refs, tmp_path):
 
 @asynccontextmanager
 async def socket(dialect, refs, _tmp_path):
-    rules = emulator.live_rules(dict.fromkeys(KINDS, dialect))
+    behaviour = emulator.live_behaviour(dict.fromkeys(KINDS, dialect))
     store = MemoryStore()
-    seed(store, refs, rules)
-    with running(store, rules) as server:
+    seed(store, refs, behaviour)
+    with running(store, behaviour) as server:
         async with open_gateway(Connection(PROVIDERS["openai"], server.url)) as gateway:
             yield gateway
 

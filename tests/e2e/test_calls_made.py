@@ -101,8 +101,8 @@ OLD = {name: {"old": "x", "seen": "bot"} for name in ("thread/thread_1", "thread
     ("server", "bodies", "code"),
     [
         ("replace", [{"seen": "bot"}, {"seen": "bot", "plan": "gold"}], 0),
-        ("merge-null", [{"seen": "bot"}, {"old": None}, {"old": None, "plan": "gold"}], 0),
-        ("merge", [{"seen": "bot"}, {"old": None}, {"plan": "gold"}], 4),
+        ("merge-null", [{"seen": "bot"}, {"seen": "bot", "old": None}, {"old": None, "plan": "gold"}], 0),
+        ("merge", [{"seen": "bot"}, {"seen": "bot", "old": None}, {"plan": "gold"}], 4),
     ],
 )
 def test_the_first_removal_teaches_and_the_second_resource_needs_no_lesson(server, bodies, code, tmp_path):
@@ -244,7 +244,7 @@ def test_a_call_that_was_told_to_wait_is_made_again(tmp_path):
     with staged(tmp_path, THREE, api) as stage:
         done = stage.run("apply --yes --select thread/thread_1")
     assert done.code == 0, done
-    assert [call.method for call in api.calls] == ["GET", "GET", "GET", "POST", "POST"]
+    assert [call.method for call in api.calls] == ["GET", "GET", "GET", "POST", "GET", "POST"]
 
 
 def test_a_call_of_which_a_repetition_is_no_use_is_not_made_again(tmp_path):

@@ -330,6 +330,17 @@ def test_the_kinds_are_listed_in_both_formats(tmp_path):
     assert [line.split()[0] for line in lines[1:]] == list(KINDS)
 
 
+def test_the_kinds_tell_what_is_confirmed_from_what_is_likely(tmp_path):
+    scratch = Scratch(tmp_path)
+    rows = {
+        each["kind"]: (each["writes"], each["confirmed"]) for each in json.loads(scratch.run("kinds --format json").out)
+    }
+    lines = {line.split()[0]: re.split(r"\s{2,}", line)[4] for line in scratch.run("kinds").lines}
+    assert (rows["agent"], lines["agent"]) == (("replace", True), "replace")
+    assert (rows["message"], lines["message"]) == (("merge", False), "auto (likely merge)")
+    assert (rows["eval"], lines["eval"]) == (("auto", False), "auto")
+
+
 # --- what strangers wrote ---------------------------------------------------------------------------------------------
 
 HOSTILE = {

@@ -80,7 +80,8 @@ ORDINARY = [
     Case("plan", 1, "one resource answers with an error", manifest=TWO, says="no good.*req_4711",
          held={**DIFFERENT, "thread/thread_2": {}},
          instead={SECOND: [complaint(400, "no good", x_request_id="req_4711")]}),
-    Case("plan --out json=nowhere/p.json", 1, "a file cannot be written", says="nowhere/p.json"),
+    Case("plan --out json=nowhere/p.json", 64, "a file cannot be written", says="nowhere", silent=True),
+    Case("plan --out json=/dev/full", 1, "a disk is full", says="/dev/full: No space left"),
     Case("plan", 3, "a bad manifest", manifest="threads:\n  thread_1: {metadata: null}\n", silent=True, says="m.yaml"),
     Case("plan", 3, "bad settings", rest="guards: {max_changed: 200%}\n", says="reconciler.yaml", silent=True),
     Case("plan", 3, "the default target is unknown", rest="default_target: tset\n", says="test", silent=True),
@@ -268,7 +269,7 @@ def test_a_signal_ends_a_plan_with_its_document_written(number, code, tmp_path):
     assert done.code == code, done
     read = [each for each in done.document["changes"] if each["action"] == "update"]
     rest = [each["error"]["code"] for each in done.document["changes"] if each["action"] == "failed"]
-    assert len(read) == len(stage.api.calls) < 8
+    assert len(read) <= len(stage.api.calls) < 8  # reads in flight are given up
     assert rest == ["not_attempted"] * (8 - len(read))
     assert [each["code"] for each in done.document["errors"]] == ["interrupted"]
 

@@ -14,7 +14,7 @@ from reconciler.compare import Action, Cause, Rules, compare, judge, settle
 from reconciler.dialects import AUTO, DIALECTS, MERGE, MERGE_EMPTY, MERGE_NULL, REPLACE, Removals
 from reconciler.document import Document, outcome_part, plan_parts
 from reconciler.engine import Brake, apply, observe
-from reconciler.events import Result
+from reconciler.events import OutcomeStatus
 from reconciler.model import MAX_PAIRS, Base, Desired, Observed, Ownership, Ref, matches
 from reconciler.plan import make_plan, summarise
 from reconciler.planfile import changes_of, dumps, loads
@@ -71,16 +71,16 @@ def test_an_apply_in_the_servers_own_dialect_leaves_nothing_to_write(world, remo
     desired, api = world
     rules = Rules(api.dialect, removals)
     plan, done = run(api, desired, rules)
-    results = {outcome.ref: outcome.result for outcome in done.outcomes}
+    results = {outcome.ref: outcome.status for outcome in done.outcomes}
     event(", ".join(sorted(set(results.values()))) or "nothing to do")
 
     for change in plan.changes:
         result = results.get(change.ref)
         if change.action is Action.UPDATE:
-            assert result is (Result.BLOCKED if change.blocked else Result.APPLIED)
+            assert result is (OutcomeStatus.BLOCKED if change.blocked else OutcomeStatus.APPLIED)
             assert api.held[change.ref] == change.planned
         elif change.action is Action.FAILED:
-            assert result is Result.FAILED
+            assert result is OutcomeStatus.FAILED
     again, second = run(api, desired, rules)
     assert again.writes == 0
     assert not [outcome for outcome in second.outcomes if outcome.writes]
@@ -108,13 +108,13 @@ def test_auto_loses_nothing_and_ends_where_the_told_dialect_ends(world, removals
     twin = FakeApi(api.dialect, api.held)
     _, learned = run(api, desired, Rules(AUTO, removals))
     _, told = run(twin, desired, Rules(twin.dialect, removals))
-    rejected = {outcome.ref for outcome in learned.outcomes if outcome.result is Result.FAILED}
+    rejected = {outcome.ref for outcome in learned.outcomes if outcome.status is OutcomeStatus.FAILED}
 
     for outcome in learned.outcomes:
         assert not outcome.lost
         assert outcome.writes <= 3
     for one in desired:
-        if one.ref not in rejected and one.ref not in {bad.ref for bad in told.outcomes if bad.result is Result.FAILED}:
+        if one.ref not in rejected and one.ref not in {bad.ref for bad in told.outcomes if bad.status is OutcomeStatus.FAILED}:
             assert api.held[one.ref] == twin.held[one.ref]
     if learned.learned:
         assert learned.learned == {"thread": api.dialect.name}
@@ -127,7 +127,7 @@ def test_no_call_carries_more_than_the_limit_and_success_is_never_a_lie(world, t
     assert all(len(entries) <= MAX_PAIRS for _, entries in api.posts)
 
     for outcome in done.outcomes:
-        if outcome.result is not Result.APPLIED:
+        if outcome.status is not OutcomeStatus.APPLIED:
             continue
         (one,) = (each for each in desired if each.ref == outcome.ref)
         for key, value in one.metadata.items():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.dialects import AUTO, MERGE, MERGE_EMPTY, MERGE_NULL, PROBE_NULL, REPLACE
-from reconciler.emulator.service import Held, Request, Response, Rules, handle, seed
+from reconciler.emulator.service import Behaviour, Held, Request, Response, handle, seed
 from reconciler.emulator.store import MemoryStore
 from reconciler.kinds import KINDS
 from reconciler.model import Ref
@@ -28,7 +28,7 @@ class Api:
     def __init__(self, dialect=None, key=None):
         numbers = count(1)
         writes = dict.fromkeys(KINDS, dialect) if dialect else {}
-        self.rules = Rules(lambda: 1_700_000_000, lambda: f"token{next(numbers)}", writes, key)
+        self.behaviour = Behaviour(lambda: 1_700_000_000, lambda: f"token{next(numbers)}", writes, key)
         self.store = MemoryStore()
 
     def hold(self, kind, own, **pairs):
@@ -37,7 +37,7 @@ class Api:
 
     def call(self, method, target, body=None, raw=None, **headers) -> Response:
         content = raw if raw is not None else (b"" if body is None else json.dumps(body).encode())
-        return handle(self.store, Request.aimed(method, target, headers, content), self.rules)
+        return handle(self.store, Request.aimed(method, target, headers, content), self.behaviour)
 
     def post(self, target, body) -> Response:
         return self.call("POST", target, body)
@@ -190,7 +190,7 @@ def test_a_literal_path_beats_one_with_an_id():
 def test_a_seed_creates_what_was_never_held_and_leaves_the_rest():
     api = Api().hold("thread", "held", a="b").hold("thread", "gone")
     api.call("DELETE", "/v1/threads/gone")
-    seed(api.store, [Ref("thread", "held"), Ref("thread", "gone"), Ref("thread", "new")], api.rules)
+    seed(api.store, [Ref("thread", "held"), Ref("thread", "gone"), Ref("thread", "new")], api.behaviour)
     assert api.pairs(own="held") == {"a": "b"}
     assert api.call("GET", "/v1/threads/gone").status == 404
     assert content(api.call("GET", "/v1/threads/new")) == {
@@ -259,8 +259,8 @@ def test_a_wrong_key_is_refused_and_never_repeated(sent, shown):
     assert message(response) == f"Incorrect API key provided: {shown}."
 
 
-def test_rules_do_not_show_their_key():
-    assert KEY not in repr(Api(key=KEY).rules)
+def test_a_behaviour_does_not_show_its_key():
+    assert KEY not in repr(Api(key=KEY).behaviour)
 
 
 # Bodies.
@@ -483,7 +483,7 @@ def test_the_empty_string_removes_a_key_in_one_dialect_only(dialect, left):
 @BY_NAME
 def test_a_kind_that_is_told_no_settled_dialect_is_written_as_its_row_says_or_merges(kind, told):
     expected = kind.writes if kind.writes.settled else MERGE
-    assert Api(told).rules.dialect(kind) == expected
+    assert Api(told).behaviour.dialect(kind) == expected
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ import asyncio
 import pytest
 from fakes import FakeApi
 
-from reconciler import engine
 from reconciler.compare import Action, Rules, judge
 from reconciler.dialects import AUTO, MERGE, MERGE_NULL, REPLACE, Removals
-from reconciler.engine import UNSERVED_AFTER, Brake, apply, observe
-from reconciler.errors import ApiError, Fault, TargetRefused
-from reconciler.events import ChangeDone, DialectLearned, ReadDone, Result
+from reconciler.engine import Application, Brake, apply, observe
+from reconciler.engine.reading import SAMPLE
+from reconciler.errors import ApiError, Fault, ReconcilerError, TargetRefused
+from reconciler.events import ChangeDone, DialectLearned, OutcomeStatus, ReadDone, silence
 from reconciler.model import Desired, Missing, Observed, Ref, Unread
 
 REFS = [Ref("thread", f"t{index}") for index in range(6)]
@@ -24,17 +24,17 @@ def changes_for(desired, api, rules):
     return [judge(one, Observed(dict(api.held[one.ref])), None, rules) for one in desired]
 
 
-def carry_out(api, changes, rules, *, parallelism=2, brake=None, emit=engine.silence):
+def carry_out(api, changes, rules, *, parallelism=2, brake=None, emit=silence):
     work = apply(api, changes, lambda _kind: rules, parallelism=parallelism, brake=brake or Brake(), emit=emit)
     return asyncio.run(work)
 
 
-def look(api, refs=REFS, parallelism=2, brake=None, emit=engine.silence):
+def look(api, refs=REFS, parallelism=2, brake=None, emit=silence):
     return asyncio.run(observe(api, refs, parallelism=parallelism, brake=brake or Brake(), emit=emit))
 
 
 def results(done):
-    return [outcome.result for outcome in done.outcomes]
+    return [outcome.status for outcome in done.outcomes]
 
 
 class Scripted(FakeApi):
@@ -48,8 +48,8 @@ class Scripted(FakeApi):
         reading = await super().fetch(ref)
         return self.on_get(self, ref, reading) if self.on_get else reading
 
-    async def modify(self, ref, entries):
-        answer = await super().modify(ref, entries)
+    async def modify(self, ref, entries, attempt=0):
+        answer = await super().modify(ref, entries, attempt)
         return self.on_post(self, ref, answer) if self.on_post else answer
 
 
@@ -74,7 +74,7 @@ def test_a_refusal_stops_the_run_and_is_told_once():
     assert len(seen.refusals) == 1
     assert seen.reads == 3
     codes = [seen.readings[ref].fault.code for ref in REFS]
-    assert codes == ["unauthorized"] * 3 + ["not_attempted"] * 3
+    assert codes == ["unauthorized"] + ["not_attempted"] * 5
 
 
 def test_events_tell_of_every_read():
@@ -94,12 +94,51 @@ def test_a_kind_that_only_gives_signs_of_an_unserved_path_is_refused_once():
 
 
 def test_an_unserved_kind_is_not_asked_ten_thousand_times():
-    refs = [Ref("thread", f"t{index}") for index in range(400)]
+    refs = [Ref("thread", f"t{index:03}") for index in range(400)]
     api = Scripted(REPLACE, {}, on_get=unserved)
     seen = look(api, refs, parallelism=4)
-    assert UNSERVED_AFTER <= seen.reads < UNSERVED_AFTER + 4
+    assert seen.reads == SAMPLE
+    assert {ref.id[-1] for ref in api.gets} >= {"0", "8", "6"}  # spread over all of them
     assert len(seen.readings) == 400
     assert len(seen.refusals) == 1
+
+
+def test_dead_ids_at_the_front_do_not_condemn_the_others():
+    refs = [Ref("thread", f"t{index:03}") for index in range(200)]
+
+    def get(api, ref, reading):
+        return unserved(api, ref, reading) if ref < refs[100] else reading
+
+    seen = look(Scripted(REPLACE, dict.fromkeys(refs, {}), on_get=get), refs, parallelism=4)
+    assert [isinstance(seen.readings[ref], Missing) for ref in refs] == [True] * 100 + [False] * 100
+    assert seen.reads == 200
+    assert not seen.refusals
+
+
+def test_a_mistake_of_ours_while_reading_is_confined_to_its_resource():
+    def get(api, ref, reading):
+        if ref == REFS[1]:
+            raise ReconcilerError("database is locked")
+        if ref == REFS[2]:
+            raise KeyError("oops")
+        return reading
+
+    seen = look(Scripted(REPLACE, dict.fromkeys(REFS, {}), on_get=get))
+    assert seen.readings[REFS[1]].fault == Fault("error", "database is locked")
+    assert seen.readings[REFS[2]].fault.code == "internal"
+    assert sum(isinstance(reading, Observed) for reading in seen.readings.values()) == 4
+
+
+def test_reads_in_flight_are_given_up_when_the_brake_is_pulled():
+    brake = Brake()
+
+    class Slow(FakeApi):
+        async def fetch(self, ref):
+            brake.pull("interrupted by SIGINT")
+            await asyncio.sleep(3600)
+
+    seen = look(Slow(REPLACE, {}), brake=brake)
+    assert {reading.fault.code for reading in seen.readings.values()} == {"not_attempted"}
 
 
 def test_an_odd_answer_for_one_id_of_a_served_kind_means_missing():
@@ -147,10 +186,10 @@ def test_what_is_kept_has_no_outcome_and_what_cannot_be_written_has_one_without_
     failed = judge(*desire({"a": "1"}, REFS[2:3]), Unread(Fault("timeout", "slow")), None, rules)
     unread = judge(*desire({"a": "1"}, REFS[3:4]), Unread(Fault("not_attempted", "stopped")), None, rules)
     done = carry_out(api, [kept, missing, failed, unread], rules)
-    assert [(one.ref, one.result) for one in done.outcomes] == [
-        (REFS[1], Result.MISSING),
-        (REFS[2], Result.FAILED),
-        (REFS[3], Result.NOT_ATTEMPTED),
+    assert [(one.ref, one.status) for one in done.outcomes] == [
+        (REFS[1], OutcomeStatus.MISSING),
+        (REFS[2], OutcomeStatus.FAILED),
+        (REFS[3], OutcomeStatus.NOT_ATTEMPTED),
     ]
     assert not api.posts
     assert not api.gets
@@ -161,7 +200,7 @@ def test_each_update_takes_one_fresh_read_and_one_write():
     api = FakeApi(MERGE, dict.fromkeys(REFS, {"x": "1"}))
     rules = Rules(MERGE)
     done = carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules, emit=events.append)
-    assert [(one.result, one.reads, one.writes) for one in done.outcomes] == [(Result.APPLIED, 1, 1)] * 6
+    assert [(one.status, one.reads, one.writes) for one in done.outcomes] == [(OutcomeStatus.APPLIED, 1, 1)] * 6
     assert len([event for event in events if isinstance(event, ChangeDone)]) == 6
 
 
@@ -171,7 +210,7 @@ def test_a_decided_key_that_moved_makes_the_change_stale():
     changes = changes_for(desire({"a": "1"}), api, rules)
     api.held[REFS[0]]["a"] = "moved"
     done = carry_out(api, changes, rules)
-    assert results(done) == [Result.STALE] + [Result.APPLIED] * 5
+    assert results(done) == [OutcomeStatus.STALE] + [OutcomeStatus.APPLIED] * 5
     assert api.held[REFS[0]] == {"a": "moved"}
 
 
@@ -181,7 +220,7 @@ def test_a_foreign_key_that_moved_is_taken_over():
     changes = changes_for(desire({"a": "1"}), api, rules)
     api.held[REFS[0]] |= {"seen": "2", "new": "3"}
     done = carry_out(api, changes, rules)
-    assert results(done) == [Result.APPLIED] * 6
+    assert results(done) == [OutcomeStatus.APPLIED] * 6
     assert api.held[REFS[0]] == {"a": "1", "seen": "2", "new": "3"}
 
 
@@ -191,7 +230,7 @@ def test_foreign_keys_that_came_since_the_plan_count_against_the_limit():
     changes = changes_for(desire({"a": "1"}, REFS[:1]), api, rules)
     api.held[REFS[0]] = {f"f{index}": "1" for index in range(16)}
     (outcome,) = carry_out(api, changes, rules).outcomes
-    assert (outcome.result, outcome.fault.code, outcome.writes) == (Result.FAILED, "too_many_pairs", 0)
+    assert (outcome.status, outcome.fault.code, outcome.writes) == (OutcomeStatus.FAILED, "too_many_pairs", 0)
 
 
 def test_a_resource_that_went_away_since_the_plan_is_missing():
@@ -199,7 +238,7 @@ def test_a_resource_that_went_away_since_the_plan_is_missing():
     rules = Rules(REPLACE)
     changes = changes_for(desire({"a": "1"}, REFS[:2]), api, rules)
     del api.held[REFS[0]]
-    assert results(carry_out(api, changes, rules)) == [Result.MISSING, Result.APPLIED]
+    assert results(carry_out(api, changes, rules)) == [OutcomeStatus.MISSING, OutcomeStatus.APPLIED]
 
 
 def test_a_resource_that_goes_away_between_read_and_write_is_missing():
@@ -211,14 +250,14 @@ def test_a_resource_that_goes_away_between_read_and_write_is_missing():
     rules = Rules(REPLACE)
     changes = changes_for(desire({"a": "1"}, REFS[:1]), api, rules)
     api.on_get = get
-    assert results(carry_out(api, changes, rules)) == [Result.MISSING]
+    assert results(carry_out(api, changes, rules)) == [OutcomeStatus.MISSING]
 
 
 def test_a_fresh_read_that_fails_writes_nothing():
     api = Scripted(REPLACE, dict.fromkeys(REFS[:1], {}), on_get=lambda *_: Unread(Fault("timeout", "slow")))
     rules = Rules(REPLACE)
     (outcome,) = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules).outcomes
-    assert (outcome.result, outcome.fault.code, outcome.writes) == (Result.FAILED, "timeout", 0)
+    assert (outcome.status, outcome.fault.code, outcome.writes) == (OutcomeStatus.FAILED, "timeout", 0)
 
 
 def old_object(api, ref, answer):
@@ -230,7 +269,7 @@ def test_an_answer_that_still_has_the_old_value_is_a_failure():
     api = Scripted(REPLACE, {REFS[0]: {"a": "0"}}, on_post=old_object)
     rules = Rules(REPLACE)
     (outcome,) = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules).outcomes
-    assert (outcome.result, outcome.fault.code) == (Result.FAILED, "not_applied")
+    assert (outcome.status, outcome.fault.code) == (OutcomeStatus.FAILED, "not_applied")
     assert "a" in outcome.fault.message
 
 
@@ -238,20 +277,22 @@ def test_a_foreign_key_that_was_sent_and_is_not_in_the_answer_is_a_failure():
     api = Scripted(REPLACE, {REFS[0]: {"seen": "1"}}, on_post=lambda *_: Observed({"a": "1"}))
     rules = Rules(REPLACE)
     (outcome,) = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules).outcomes
-    assert (outcome.result, outcome.fault.code) == (Result.FAILED, "not_applied")
+    assert (outcome.status, outcome.fault.code) == (OutcomeStatus.FAILED, "not_applied")
 
 
 def test_a_foreign_key_that_somebody_changed_meanwhile_is_no_failure():
     api = Scripted(REPLACE, {REFS[0]: {"seen": "1"}}, on_post=lambda *_: Observed({"a": "1", "seen": "2", "new": "3"}))
     rules = Rules(REPLACE)
-    assert results(carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules)) == [Result.APPLIED]
+    assert results(carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules)) == [
+        OutcomeStatus.APPLIED
+    ]
 
 
 def test_an_answer_without_metadata_is_settled_by_a_read():
     api = Scripted(REPLACE, {REFS[0]: {"a": "0"}}, on_post=lambda *_: Observed(None))
     rules = Rules(REPLACE)
     (outcome,) = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules).outcomes
-    assert (outcome.result, outcome.reads, outcome.writes) == (Result.APPLIED, 2, 1)
+    assert (outcome.status, outcome.reads, outcome.writes) == (OutcomeStatus.APPLIED, 2, 1)
 
 
 def test_metadata_that_no_read_shows_is_a_failure_where_the_whole_map_is_sent():
@@ -261,7 +302,7 @@ def test_metadata_that_no_read_shows_is_a_failure_where_the_whole_map_is_sent():
     readings = iter([Observed({"a": "0"}), Observed(None)])
     api.on_get = lambda *_: next(readings)
     (outcome,) = carry_out(api, changes, rules).outcomes
-    assert (outcome.result, outcome.fault.code) == (Result.FAILED, "no_metadata")
+    assert (outcome.status, outcome.fault.code) == (OutcomeStatus.FAILED, "no_metadata")
 
 
 def test_a_missing_field_is_empty_where_pairs_are_merged():
@@ -270,7 +311,7 @@ def test_a_missing_field_is_empty_where_pairs_are_merged():
     changes = changes_for(desire({"a": None}, REFS[:1]), api, rules)
     readings = iter([Observed({"a": "0"}), Observed(None)])
     api.on_get = lambda *_: next(readings)
-    assert results(carry_out(api, changes, rules)) == [Result.APPLIED]
+    assert results(carry_out(api, changes, rules)) == [OutcomeStatus.APPLIED]
 
 
 def test_a_rejected_write_stops_nobody_else():
@@ -281,7 +322,7 @@ def test_a_rejected_write_stops_nobody_else():
 
     api = Scripted(REPLACE, dict.fromkeys(REFS, {}), on_post=post)
     rules = Rules(REPLACE)
-    assert results(carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules)).count(Result.APPLIED) == 5
+    assert results(carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules)).count(OutcomeStatus.APPLIED) == 5
 
 
 def test_a_mistake_of_ours_is_confined_to_its_resource():
@@ -293,8 +334,8 @@ def test_a_mistake_of_ours_is_confined_to_its_resource():
     api = Scripted(REPLACE, dict.fromkeys(REFS, {}), on_post=post)
     rules = Rules(REPLACE)
     done = carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules)
-    assert [one.fault.code for one in done.outcomes if one.result is Result.FAILED] == ["internal"]
-    assert results(done).count(Result.APPLIED) == 5
+    assert [one.fault.code for one in done.outcomes if one.status is OutcomeStatus.FAILED] == ["internal"]
+    assert results(done).count(OutcomeStatus.APPLIED) == 5
 
 
 def test_a_refused_write_stops_the_run_and_is_told_once():
@@ -305,7 +346,7 @@ def test_a_refused_write_stops_the_run_and_is_told_once():
     rules = Rules(REPLACE)
     done = carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules)
     assert len(done.refusals) == 1
-    assert results(done) == [Result.FAILED] * 2 + [Result.NOT_ATTEMPTED] * 4
+    assert results(done) == [OutcomeStatus.FAILED] * 2 + [OutcomeStatus.NOT_ATTEMPTED] * 4
     assert len(api.posts) == 2
 
 
@@ -320,10 +361,10 @@ def test_a_kind_whose_writes_are_not_served_leaves_other_kinds_alone():
     api = Scripted(REPLACE, dict.fromkeys(refs, {}), on_post=post)
     rules = Rules(REPLACE)
     done = carry_out(api, changes_for(desire({"a": "1"}, refs), api, rules), rules, parallelism=1)
-    assert {one.ref: one.result for one in done.outcomes} == {
-        refs[0]: Result.FAILED,
-        refs[1]: Result.NOT_ATTEMPTED,
-        refs[2]: Result.APPLIED,
+    assert {one.ref: one.status for one in done.outcomes} == {
+        refs[0]: OutcomeStatus.FAILED,
+        refs[1]: OutcomeStatus.NOT_ATTEMPTED,
+        refs[2]: OutcomeStatus.APPLIED,
     }
     assert len(done.refusals) == 1
 
@@ -338,7 +379,7 @@ def test_a_pulled_brake_lets_writes_in_flight_finish_and_starts_no_other():
     api = Scripted(REPLACE, dict.fromkeys(REFS, {}), on_post=post)
     rules = Rules(REPLACE)
     done = carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules, parallelism=1, brake=brake)
-    assert results(done) == [Result.APPLIED] + [Result.NOT_ATTEMPTED] * 5
+    assert results(done) == [OutcomeStatus.APPLIED] + [OutcomeStatus.NOT_ATTEMPTED] * 5
     assert len(api.posts) == 1
 
 
@@ -352,7 +393,7 @@ def test_a_brake_pulled_during_the_fresh_read_prevents_the_write():
     api = Scripted(REPLACE, dict.fromkeys(REFS[:1], {}), on_get=get)
     rules = Rules(REPLACE)
     done = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules, brake=brake)
-    assert results(done) == [Result.NOT_ATTEMPTED]
+    assert results(done) == [OutcomeStatus.NOT_ATTEMPTED]
     assert not api.posts
 
 
@@ -361,9 +402,9 @@ def test_blocked_fields_are_never_called_done():
     rules = Rules(MERGE)
     changes = changes_for(desire({"old": None}, REFS[:1]) + desire({"old": None, "a": "1"}, REFS[1:2]), api, rules)
     done = carry_out(api, changes, rules)
-    assert [(one.result, one.fault.code, one.writes) for one in done.outcomes] == [
-        (Result.BLOCKED, "unremovable", 0),
-        (Result.BLOCKED, "unremovable", 1),
+    assert [(one.status, one.fault.code, one.writes) for one in done.outcomes] == [
+        (OutcomeStatus.BLOCKED, "unremovable", 0),
+        (OutcomeStatus.BLOCKED, "unremovable", 1),
     ]
     assert api.held[REFS[1]] == {"old": "1", "a": "1"}
 
@@ -376,9 +417,9 @@ def test_pairs_that_vanish_unsent_halt_the_kind_after_one_write():
     rules = Rules(MERGE)
     done = carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules, parallelism=6)
     assert len(api.posts) == 1
-    failed = [one for one in done.outcomes if one.result is Result.FAILED]
+    failed = [one for one in done.outcomes if one.status is OutcomeStatus.FAILED]
     assert [(one.fault.code, dict(one.lost)) for one in failed] == [("lost_pairs", {"seen": "precious"})]
-    assert results(done).count(Result.NOT_ATTEMPTED) == 5
+    assert results(done).count(OutcomeStatus.NOT_ATTEMPTED) == 5
 
 
 def test_halting_one_kind_leaves_the_others_alone():
@@ -386,16 +427,16 @@ def test_halting_one_kind_leaves_the_others_alone():
     api = FakeApi(REPLACE, {refs[0]: {"seen": "1"}, refs[1]: {"seen": "1"}, refs[2]: {}})
     rules = Rules(MERGE)
     done = carry_out(api, changes_for(desire({"a": "1"}, refs), api, rules), rules, parallelism=1)
-    assert {one.ref: one.result for one in done.outcomes}[refs[2]] is Result.APPLIED
+    assert {one.ref: one.status for one in done.outcomes}[refs[2]] is OutcomeStatus.APPLIED
 
 
 @pytest.mark.parametrize(
     ("server", "removals", "expected", "calls"),
     [
-        (REPLACE, Removals.BLOCK, Result.APPLIED, [{"seen": "1"}]),
-        (MERGE_NULL, Removals.BLOCK, Result.APPLIED, [{"seen": "1"}, {"old": None}]),
-        (MERGE, Removals.BLOCK, Result.BLOCKED, [{"seen": "1"}, {"old": None}]),
-        (MERGE, Removals.BLANK, Result.APPLIED, [{"seen": "1"}, {"old": None}, {"old": ""}]),
+        (REPLACE, Removals.BLOCK, OutcomeStatus.APPLIED, [{"seen": "1"}]),
+        (MERGE_NULL, Removals.BLOCK, OutcomeStatus.APPLIED, [{"seen": "1"}, {"seen": "1", "old": None}]),
+        (MERGE, Removals.BLOCK, OutcomeStatus.BLOCKED, [{"seen": "1"}, {"seen": "1", "old": None}]),
+        (MERGE, Removals.BLANK, OutcomeStatus.APPLIED, [{"seen": "1"}, {"seen": "1", "old": None}, {"old": ""}]),
     ],
     ids=["replace", "merge-null", "merge", "merge-blanked"],
 )
@@ -410,37 +451,41 @@ def test_auto_gets_to_know_the_server_by_one_resource(server, removals, expected
     assert done.learned == {"thread": server.name}
     assert [event for event in events if isinstance(event, DialectLearned)] == [DialectLearned("thread", server.name)]
     # The others use what was learned: one call each where something can be done, none where not.
-    assert len(api.posts) == len(calls) + (5 if expected is Result.APPLIED else 0)
+    assert len(api.posts) == len(calls) + (5 if expected is OutcomeStatus.APPLIED else 0)
 
 
 def test_a_server_that_stores_null_without_an_error_cannot_remove():
     class StoresNull(FakeApi):
-        async def modify(self, ref, entries):
+        async def modify(self, ref, entries, attempt=0):
             self.posts.append((ref, dict(entries)))
             self.held[ref] |= {key: "null" if value is None else value for key, value in entries.items()}
             return Observed(dict(self.held[ref]))
 
-    api = StoresNull(MERGE, {REFS[0]: {"old": "1"}})
-    rules = Rules(AUTO)
-    done = carry_out(api, changes_for(desire({"old": None}, REFS[:1]), api, rules), rules)
-    assert results(done) == [Result.BLOCKED]
-    assert done.learned == {"thread": "merge"}
+    for held, learned in (({"old": "1", "seen": "1"}, {"thread": "merge"}), ({"old": "1"}, {})):
+        api = StoresNull(MERGE, {REFS[0]: held})
+        rules = Rules(AUTO)
+        done = carry_out(api, changes_for(desire({"old": None}, REFS[:1]), api, rules), rules)
+        assert results(done) == [OutcomeStatus.BLOCKED]
+        assert done.learned == learned
+        assert len(api.posts) == 2
 
 
 def test_without_a_removal_auto_learns_nothing_and_needs_one_call_each():
     api = FakeApi(MERGE, dict.fromkeys(REFS, {"seen": "1"}))
     rules = Rules(AUTO)
     done = carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules, parallelism=3)
-    assert results(done) == [Result.APPLIED] * 6
+    assert results(done) == [OutcomeStatus.APPLIED] * 6
     assert done.learned == {}
     assert [entries for _, entries in api.posts] == [{"seen": "1", "a": "1"}] * 6
 
 
 def test_an_answer_that_lost_only_some_of_the_left_out_keys_teaches_nothing():
-    api = Scripted(REPLACE, {REFS[0]: {"a": "1", "b": "1"}}, on_post=lambda *_: Observed({"a": "1"}))
+    api = Scripted(
+        REPLACE, {REFS[0]: {"a": "1", "b": "1", "x": "1"}}, on_post=lambda *_: Observed({"a": "1", "x": "1"})
+    )
     rules = Rules(AUTO)
     done = carry_out(api, changes_for(desire({"a": None, "b": None}, REFS[:1]), api, rules), rules)
-    assert results(done) == [Result.FAILED]
+    assert results(done) == [OutcomeStatus.FAILED]
     assert done.learned == {}
 
 
@@ -453,7 +498,7 @@ def test_a_server_error_while_probing_teaches_nothing():
     api = Scripted(MERGE_NULL, {REFS[0]: {"old": "1"}}, on_post=post)
     rules = Rules(AUTO)
     done = carry_out(api, changes_for(desire({"old": None}, REFS[:1]), api, rules), rules)
-    assert [(one.result, one.fault.code) for one in done.outcomes] == [(Result.FAILED, "server_error")]
+    assert [(one.status, one.fault.code) for one in done.outcomes] == [(OutcomeStatus.FAILED, "server_error")]
     assert done.learned == {}
 
 
@@ -463,7 +508,7 @@ def test_a_dialect_that_was_told_wrong_is_a_failure_not_a_lesson():
     changes = changes_for(desire({"old": None}, REFS[:1]), api, rules)
     assert changes[0].action is Action.UPDATE
     done = carry_out(api, changes, rules)
-    assert results(done) == [Result.FAILED]
+    assert results(done) == [OutcomeStatus.FAILED]
     assert len(api.posts) == 1
 
 
@@ -475,10 +520,329 @@ def test_more_entries_than_a_call_may_carry_are_verified_at_the_end():
     (outcome,) = carry_out(
         api, changes_for(desire({**dict.fromkeys(old), **new}, REFS[:1]), api, rules), rules
     ).outcomes
-    assert (outcome.result, outcome.writes) == (Result.APPLIED, 2)
+    assert (outcome.status, outcome.writes) == (OutcomeStatus.APPLIED, 2)
     assert api.held[REFS[0]] == new
 
 
 def test_nothing_to_do_is_done_at_once():
     assert carry_out(FakeApi(REPLACE, {}), [], Rules(REPLACE)).outcomes == []
     assert look(FakeApi(REPLACE, {}), []).readings == {}
+
+
+# --- what a server may do to us
+
+
+class Lagging(FakeApi):
+    """A server that answers writes with the object from before them."""
+
+    async def modify(self, ref, entries, attempt=0):
+        before = dict(self.held[ref])
+        await super().modify(ref, entries, attempt)
+        return Observed(before)
+
+
+@pytest.mark.parametrize("declared", [{"old": None}, {"old": None, "a": "1"}], ids=["removal", "removal and addition"])
+def test_an_old_object_in_the_answer_teaches_nothing_and_costs_no_foreign_key(declared):
+    api = Lagging(REPLACE, dict.fromkeys(REFS, {"old": "1", "seen": "1"}))
+    rules = Rules(AUTO)
+    done = carry_out(api, changes_for(desire(declared), api, rules), rules, parallelism=3)
+    # The one that teaches is settled by a read; for the others the answer is the judge, and it differs.
+    assert results(done) == [OutcomeStatus.APPLIED] + [OutcomeStatus.FAILED] * 5
+    assert done.learned == {"thread": "replace"}
+    assert all(pairs["seen"] == "1" for pairs in api.held.values())
+
+
+def test_a_proxy_that_strips_bodies_is_a_failure_after_one_call_and_no_lesson():
+    class Stripping(FakeApi):
+        async def modify(self, ref, entries, attempt=0):
+            self.posts.append((ref, dict(entries)))
+            return Observed(dict(self.held[ref]))
+
+    api = Stripping(REPLACE, {REFS[0]: {"old": "1", "seen": "1", "a": "0"}})
+    rules = Rules(AUTO)
+    done = carry_out(api, changes_for(desire({"old": None, "a": "1"}, REFS[:1]), api, rules), rules)
+    assert [(one.status, one.fault.code, one.writes) for one in done.outcomes] == [
+        (OutcomeStatus.FAILED, "not_applied", 1)
+    ]
+    assert done.learned == {}
+
+
+def test_a_server_that_ignores_an_empty_map_is_not_taken_for_one_that_merges():
+    class IgnoresEmpty(FakeApi):
+        async def modify(self, ref, entries, attempt=0):
+            self.posts.append((ref, dict(entries)))
+            if entries:
+                self.held[ref] = {key: value for key, value in entries.items() if value is not None}
+            return Observed(dict(self.held[ref]))
+
+    api = IgnoresEmpty(REPLACE, {REFS[0]: {"old": "1"}, REFS[1]: {"seen": "1"}, REFS[2]: {"seen": "1"}})
+    rules = Rules(AUTO)
+    desired = desire({"old": None}, REFS[:1]) + desire({"a": "1"}, REFS[1:3])
+    done = carry_out(api, changes_for(desired, api, rules), rules, parallelism=1)
+    assert results(done) == [OutcomeStatus.APPLIED] * 3
+    assert api.held == {REFS[0]: {}, REFS[1]: {"seen": "1", "a": "1"}, REFS[2]: {"seen": "1", "a": "1"}}
+    assert done.learned == {}
+
+
+def failing(times, fault, *, lands=False):
+    """A server whose first `times` writes fail in passing; where they land, only the answer is lost."""
+
+    class Failing(FakeApi):
+        async def modify(self, ref, entries, attempt=0):
+            if len(self.posts) < times:
+                if lands:
+                    await super().modify(ref, entries, attempt)
+                else:
+                    self.posts.append((ref, dict(entries)))
+                raise ApiError(fault if attempt < 2 else Fault(fault.code, fault.message))
+            return await super().modify(ref, entries, attempt)
+
+    return Failing
+
+
+PASSING = Fault("network", "connection reset", retry_in=0.001)
+
+
+def test_a_write_that_failed_in_passing_is_sent_again_after_another_read():
+    api = failing(2, PASSING)(REPLACE, {REFS[0]: {"a": "0"}})
+    rules = Rules(REPLACE)
+    (outcome,) = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules).outcomes
+    assert (outcome.status, outcome.reads, outcome.writes) == (OutcomeStatus.APPLIED, 3, 3)
+
+
+def test_a_write_that_keeps_failing_is_a_failure():
+    api = failing(9, PASSING)(REPLACE, {REFS[0]: {"a": "0"}})
+    rules = Rules(REPLACE)
+    (outcome,) = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules).outcomes
+    assert (outcome.status, outcome.fault.code, outcome.writes) == (OutcomeStatus.FAILED, "network", 3)
+
+
+def test_a_write_whose_answer_was_lost_is_found_to_be_done():
+    api = failing(1, PASSING, lands=True)(REPLACE, {REFS[0]: {"a": "0"}})
+    rules = Rules(REPLACE)
+    (outcome,) = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules).outcomes
+    assert (outcome.status, outcome.writes) == (OutcomeStatus.APPLIED, 1)
+
+
+def test_what_others_wrote_while_we_waited_is_kept():
+    class Busy(failing(1, PASSING)):
+        async def fetch(self, ref):
+            if self.posts:
+                self.held[ref]["seen"] = "new"
+            return await super().fetch(ref)
+
+    api = Busy(REPLACE, {REFS[0]: {"a": "0"}})
+    rules = Rules(REPLACE)
+    assert results(carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules)) == [
+        OutcomeStatus.APPLIED
+    ]
+    assert api.held[REFS[0]] == {"a": "1", "seen": "new"}
+
+
+def test_a_decided_key_that_others_wrote_while_we_waited_is_stale():
+    class Busy(failing(1, PASSING)):
+        async def fetch(self, ref):
+            if self.posts:
+                self.held[ref]["a"] = "theirs"
+            return await super().fetch(ref)
+
+    api = Busy(REPLACE, {REFS[0]: {"a": "0"}})
+    rules = Rules(REPLACE)
+    assert results(carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules)) == [
+        OutcomeStatus.STALE
+    ]
+    assert api.held[REFS[0]] == {"a": "theirs"}
+
+
+def test_pairs_lost_by_a_write_whose_answer_was_lost_halt_the_kind():
+    api = failing(1, PASSING, lands=True)(REPLACE, dict.fromkeys(REFS[:2], {"a": "0", "seen": "1"}))
+    rules = Rules(MERGE)
+    done = carry_out(api, changes_for(desire({"a": "1"}, REFS[:2]), api, rules), rules)
+    assert [one.fault.code for one in done.outcomes] == ["lost_pairs", "halted"]
+
+
+def test_an_interruption_ends_the_wait_for_another_attempt():
+    brake = Brake()
+
+    class Throttled(FakeApi):
+        async def modify(self, ref, entries, attempt=0):
+            self.posts.append((ref, dict(entries)))
+            asyncio.get_running_loop().call_soon(brake.pull, "interrupted by SIGINT")
+            raise ApiError(Fault("rate_limited", "slow down", 429, retry_in=3600))
+
+    api = Throttled(REPLACE, {REFS[0]: {"a": "0"}})
+    rules = Rules(REPLACE)
+    done = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules, brake=brake)
+    assert results(done) == [OutcomeStatus.NOT_ATTEMPTED]
+    assert len(api.posts) == 1
+
+
+def test_an_interruption_ends_the_wait_for_a_slot_and_the_read_before_a_write():
+    class Paced(FakeApi):
+        def write_slot(self):
+            asyncio.get_running_loop().call_soon(brake.pull, "interrupted by SIGINT")
+            return 3600
+
+    class Reading(FakeApi):
+        async def fetch(self, ref):
+            asyncio.get_running_loop().call_soon(brake.pull, "interrupted by SIGINT")
+            await asyncio.sleep(3600)
+
+    rules = Rules(REPLACE)
+    changes = changes_for(desire({"a": "1"}), FakeApi(REPLACE, dict.fromkeys(REFS, {})), rules)
+    for api in (Paced(REPLACE, {}), Reading(REPLACE, {})):
+        brake = Brake()
+        assert results(carry_out(api, changes, rules, brake=brake)) == [OutcomeStatus.NOT_ATTEMPTED] * 6
+        assert not api.posts
+
+
+def test_an_object_that_a_served_kind_answers_oddly_for_is_missing():
+    odd = TargetRefused(Fault("unserved", "it answered 404 with an empty body", 404))
+
+    def get(api, ref, reading):
+        return unserved(api, ref, reading) if ref == REFS[0] else reading
+
+    def post(api, ref, answer):
+        if ref == REFS[1]:
+            raise odd
+        return answer
+
+    api = Scripted(REPLACE, dict.fromkeys(REFS, {}), on_get=get, on_post=post)
+    rules = Rules(REPLACE)
+    done = carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules)
+    assert results(done) == [OutcomeStatus.MISSING] * 2 + [OutcomeStatus.APPLIED] * 4
+    assert not done.refusals
+
+
+def test_a_field_that_the_plan_showed_as_blocked_is_not_written():
+    api = FakeApi(MERGE, {REFS[0]: {"old": "1", "a": "0"}})
+    (change,) = changes_for(desire({"old": None, "a": "1"}, REFS[:1]), api, Rules(MERGE))
+    blanking = Rules(MERGE, Removals.BLANK)
+    (outcome,) = carry_out(api, [change], blanking).outcomes
+    assert (outcome.status, outcome.fault.code, outcome.writes) == (OutcomeStatus.FAILED, "not_planned", 0)
+
+
+def test_a_blank_that_appears_where_it_counts_as_absent_is_not_stale():
+    api = FakeApi(MERGE, {REFS[0]: {"a": "0"}})
+    rules = Rules(MERGE, Removals.BLANK)
+    changes = changes_for(desire({"old": None, "a": "1"}, REFS[:1]), api, rules)
+    api.held[REFS[0]]["old"] = ""
+    assert results(carry_out(api, changes, rules)) == [OutcomeStatus.APPLIED]
+
+
+# --- interleavings
+
+
+class Gated(FakeApi):
+    """A fake whose writes wait until the test lets them go; `waiting` has the references in their order of arrival."""
+
+    def __init__(self, dialect, held):
+        super().__init__(dialect, held)
+        self.waiting: list[Ref] = []
+        self.gates: dict[Ref, asyncio.Event] = {}
+
+    async def modify(self, ref, entries, attempt=0):
+        self.waiting.append(ref)
+        self.gates[ref] = asyncio.Event()
+        await self.gates[ref].wait()
+        return await super().modify(ref, entries, attempt)
+
+    async def settled(self):
+        """Let everybody go as far as they can."""
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+
+def step_through(api, changes, rules, script, parallelism=6):
+    """Apply with a script that opens the gates; returns what became of it."""
+
+    async def both():
+        work = asyncio.ensure_future(apply(api, changes, lambda _kind: rules, parallelism=parallelism, brake=Brake()))
+        await api.settled()
+        await script(api)
+        while not work.done():
+            await api.settled()
+            for gate in api.gates.values():
+                gate.set()
+        return await work
+
+    return asyncio.run(both())
+
+
+@pytest.mark.parametrize(
+    ("rules", "declared"),
+    [(Rules(MERGE), {"a": "1"}), (Rules(AUTO), {"old": None})],
+    ids=["the first merging write", "the first removal under auto"],
+)
+def test_one_write_goes_alone_and_the_others_follow_together(rules, declared):
+    server = MERGE if rules.dialect is MERGE else REPLACE
+    api = Gated(server, dict.fromkeys(REFS, {"old": "1", "seen": "1"}))
+    counts = []
+
+    async def script(api):
+        counts.append(len(api.waiting))
+        api.gates[api.waiting[0]].set()
+        await api.settled()
+        counts.append(len(api.waiting))
+
+    done = step_through(api, changes_for(desire(declared), api, rules), rules, script)
+    assert counts == [1, 6]
+    assert results(done) == [OutcomeStatus.APPLIED] * 6
+
+
+def test_a_write_beside_nothing_else_need_not_go_alone():
+    api = Gated(MERGE, dict.fromkeys(REFS, {}))
+    counts = []
+
+    async def script(api):
+        counts.append(len(api.waiting))
+
+    rules = Rules(MERGE)
+    step_through(api, changes_for(desire({"a": "1"}), api, rules), rules, script)
+    assert counts == [6]
+
+
+def test_a_late_answer_does_not_unteach_what_was_learned():
+    api = Gated(REPLACE, dict.fromkeys(REFS, {"old": "1", "seen": "1"}))
+    rules = Rules(AUTO)
+    changes = changes_for(desire({"a": "1"}, REFS[:1]) + desire({"old": None}, REFS[1:]), api, rules)
+    counts = []
+
+    async def script(api):
+        assert set(api.waiting) == {REFS[0], REFS[1]}  # an addition, and the one probe
+        api.gates[REFS[1]].set()
+        await api.settled()
+        api.gates[REFS[0]].set()  # its answer comes after the lesson
+        await api.settled()
+        counts.append(len(api.waiting))
+
+    done = step_through(api, changes, rules, script)
+    assert counts == [6]
+    assert done.learned == {"thread": "replace"}
+    assert {one.writes for one in done.outcomes} == {1}
+
+
+def test_what_was_in_flight_when_the_work_is_broken_off_is_told():
+    api = Gated(REPLACE, dict.fromkeys(REFS, {}))
+    rules = Rules(REPLACE)
+    changes = changes_for(desire({"a": "1"}), api, rules)
+    told = Application()
+
+    async def broken_off():
+        brake = Brake()
+        work = asyncio.ensure_future(apply(api, changes, lambda _kind: rules, parallelism=2, brake=brake, into=told))
+        await api.settled()
+        brake.pull("interrupted by SIGINT")
+        work.cancel()
+        await asyncio.wait([work])
+
+    asyncio.run(broken_off())
+    assert [one.fault.code for one in told.outcomes] == ["in_flight"] * 2 + ["not_attempted"] * 4
+    assert [one.writes for one in told.outcomes] == [1, 1, 0, 0, 0, 0]
+
+
+def test_the_first_reason_of_a_brake_stays():
+    brake = Brake()
+    brake.pull("first")
+    brake.pull("second")
+    assert brake.not_attempted().message == "not attempted: first"

@@ -13,7 +13,6 @@ from reconciler.errors import Location
 from reconciler.manifest import reader
 from reconciler.manifest.reader import MAX_DEPTH, read
 from reconciler.manifest.tree import Map, Seq, Unclear, YamlFile
-from reconciler.manifest.words import shown
 
 
 def problems(document: YamlFile) -> list[tuple[str, int, int]]:
@@ -233,12 +232,6 @@ def test_private_use_characters_of_the_text_are_left_alone() -> None:
 def test_what_cannot_be_guessed_is_told_in_the_words_of_the_parser() -> None:
     (found,) = read(b"a: &", "f").problems
     assert found.message.startswith("this is no valid YAML: ")
-
-
-def test_a_foreign_text_is_shown_short_and_without_control_characters() -> None:
-    assert shown("a\x1b[31m\u202e") == "a\\x1b[31m\\u202e"
-    assert len(shown("x" * 1000)) == 60
-    assert shown("") == '""'
 
 
 def test_the_fast_parser_is_libyaml() -> None:

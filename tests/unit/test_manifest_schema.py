@@ -174,7 +174,7 @@ threads:
                      "the key threads stands twice, first in line 2, column 1", id="twice"),
         pytest.param("threads: {t: , t: }",
                      "thread/t is declared twice, first in line 2, column 11", id="resource twice"),
-        pytest.param('threads: {"a\\e[31m": }', "a\\x1b[31m is no id", id="escape sequence"),
+        pytest.param('threads: {"a\\e[31m": }', "a\\u001b[31m is no id", id="escape sequence"),
         pytest.param("messages: {m: }", "that of a message is written parent/child", id="parent"),
         pytest.param("vector_store_files: {v/f: {metadata: {a: 007}}}", 'or "007" for the text', id="octal or not"),
         pytest.param("vector_store_files: {v/f: {metadata: {a: 2024-01-01}}}", "2024-01-01 is a YAML date", id="date"),
@@ -232,3 +232,35 @@ def test_the_models_give_a_json_schema_with_descriptions(model: type[Manifest]) 
     schema = model.model_json_schema()
     assert all("description" in part for part in schema["properties"].values())
     assert set(schema["properties"]) == {"version", "defaults", *(kind.plural for kind in KINDS.values())}
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (
+            b'version: 1\nthreads:\n  a:\n    metadata:\n      n: 5\n    bogus: x\n  b:\n    metadata: {k: "v}\n',
+            [("not_a_string", 5), ("unknown_field", 6), ("yaml_syntax", 8)],
+        ),
+        (
+            b"version: 1\nthreads:\n  a: {metadata: {n: 5}}\n  b: {metadata: {k: \xff}}\n  c: {metadata: {n: 5}}\n",
+            [("not_a_string", 3), ("invalid_utf8", 4)],
+        ),
+        (b"threads:\n  a: {metadata: {k: v}}\n  b: [\n", [("yaml_syntax", 4)]),
+        (
+            b"version: 2\nthreads:\n  a: {accept: [{key: a}], metadata: {b: 'c\n",
+            [("bad_version", 1), ("yaml_syntax", 3)],
+        ),
+        (b"thread: {}\n  x: y\n", [("unknown_kind", 1), ("yaml_syntax", 2)]),
+        (b"- a\nb: {", [("yaml_syntax", 2)]),
+    ],
+    ids=["open quote", "no utf-8", "open list", "open map", "indentation", "no map"],
+)
+def test_a_fault_hides_only_the_rest_of_its_file(data, expected):
+    problems = read_manifest(data, "m.yaml").problems
+    assert [(problem.code, problem.location.line) for problem in problems] == expected
+
+
+def test_what_stands_before_a_fault_counts_for_resources_declared_twice():
+    found = read_manifest(b"version: 1\nthreads:\n  a: {}\n  b: {{\n", "m.yaml")
+    assert [str(ref) for ref, _ in found.declared()] == ["thread/a", "thread/b"]
+    assert not found.resources

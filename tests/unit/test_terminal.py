@@ -16,11 +16,11 @@ from reconciler.dialects import AUTO, MERGE, MERGE_NULL, REPLACE
 from reconciler.diff import Op
 from reconciler.document import BasePart, Document, TargetPart, finding, outcome_part, plan_parts
 from reconciler.errors import Fault, Location, Problem
-from reconciler.events import Outcome, Result
+from reconciler.events import Outcome, OutcomeStatus
 from reconciler.model import Base, Desired, Missing, Observed, Ownership, Ref, Unread
 from reconciler.plan import Plan, make_plan
 from reconciler.render import terminal
-from reconciler.render.escape import plain, quoted
+from reconciler.words import plain, quoted
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 TARGET = TargetPart(name="production", provider="openai", base_url="https://threads.example/v1")
@@ -83,7 +83,7 @@ DOCUMENTS = {
     "apply": planned(
         RICH[0],
         kind="apply",
-        outcomes=outcomes(Outcome(Ref("thread", "thread_abc"), Result.APPLIED, reads=1, writes=1)),
+        outcomes=outcomes(Outcome(Ref("thread", "thread_abc"), OutcomeStatus.APPLIED, reads=1, writes=1)),
         requests={"reads": 2, "writes": 1},
     ),
     "apply_incomplete": planned(
@@ -93,10 +93,10 @@ DOCUMENTS = {
         learned={"thread": "merge"},
         requests={"reads": 5, "writes": 3},
         outcomes=outcomes(
-            Outcome(Ref("thread", "thread_abc"), Result.STALE, Fault("stale", "it moved since it was planned")),
-            Outcome(Ref("thread", "thread_def"), Result.FAILED, Fault("lost_pairs", "dropped"), lost={"seen": HOSTILE}),
-            Outcome(Ref("thread", "thread_ghi"), Result.NOT_ATTEMPTED, Fault("halted", "not attempted: it replaces")),
-            Outcome(Ref("thread", "thread_jkl"), Result.NOT_ATTEMPTED, Fault("halted", "not attempted: it replaces")),
+            Outcome(Ref("thread", "thread_abc"), OutcomeStatus.STALE, Fault("stale", "it moved since it was planned")),
+            Outcome(Ref("thread", "thread_def"), OutcomeStatus.FAILED, Fault("lost_pairs", "dropped"), lost={"seen": HOSTILE}),
+            Outcome(Ref("thread", "thread_ghi"), OutcomeStatus.NOT_ATTEMPTED, Fault("halted", "not attempted: it replaces")),
+            Outcome(Ref("thread", "thread_jkl"), OutcomeStatus.NOT_ATTEMPTED, Fault("halted", "not attempted: it replaces")),
         ),
     ),
     "apply_nothing_to_do": planned(RICH[2], kind="apply", outcomes=()),

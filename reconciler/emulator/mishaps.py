@@ -13,8 +13,8 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from reconciler.emulator.maps import complaint
-from reconciler.emulator.service import Request, Response, Rules, Store, handle, respond
+from reconciler.emulator.maps import envelope
+from reconciler.emulator.service import Behaviour, Request, Response, Store, handle, respond
 from reconciler.kinds import KINDS
 from reconciler.model import matches
 
@@ -37,7 +37,7 @@ class Mishap(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class FaultRule:
+class MishapRule:
     """One mishap for some calls: with this probability, of these methods (none named: all), on paths like these.
 
     `paths` are globs on the whole path (none: all); `first` spares a call that was made that often before, so
@@ -60,13 +60,13 @@ class FaultRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Faults:
+class Mishaps:
     """All that is done to the calls of one server: mishaps, and a latency (milliseconds) for every answer.
 
     `retry_after` (seconds) is what a 429 carries in `Retry-After`; with `None` it has no such header.
     """
 
-    rules: tuple[FaultRule, ...] = ()
+    rules: tuple[MishapRule, ...] = ()
     latency: float = 0
     retry_after: float | None = 1
     seed: int = 0
@@ -87,21 +87,21 @@ class Faults:
         return int.from_bytes(blake2b(named, digest_size=6).digest()) / 2**48
 
 
-NO_FAULTS = Faults()
+NO_MISHAPS = Mishaps()
 
 
-def answer(store: Store, request: Request, rules: Rules, faults: Faults, occurrence: int) -> Response:
-    """Answer one request as `service.handle` does, with what the faults do to it."""
-    mishap = faults.choose(request, occurrence, faults.draw(request, occurrence)) if faults.rules else None
+def answer(store: Store, request: Request, behaviour: Behaviour, mishaps: Mishaps, occurrence: int) -> Response:
+    """Answer one request as `service.handle` does, with what the mishaps do to it."""
+    mishap = mishaps.choose(request, occurrence, mishaps.draw(request, occurrence)) if mishaps.rules else None
     if mishap is None:
-        return handle(store, request, rules)
+        return handle(store, request, behaviour)
     if mishap in _REFUSALS:
         status, payload = _REFUSALS[mishap]
-        hint = mishap is Mishap.RATE_LIMITED and faults.retry_after is not None
-        return respond(rules, status, payload, {"retry-after": f"{faults.retry_after:g}"} if hint else None)
+        hint = mishap is Mishap.RATE_LIMITED and mishaps.retry_after is not None
+        return respond(behaviour, status, payload, {"retry-after": f"{mishaps.retry_after:g}"} if hint else None)
     if mishap is Mishap.RESET_BEFORE:
         return _LOST
-    return _spoiled(handle(store, request, rules), mishap)
+    return _spoiled(handle(store, request, behaviour), mishap)
 
 
 _LOST = Response(0, {}, b"", lost=True)
@@ -111,13 +111,13 @@ _REFUSALS: Mapping[Mishap, tuple[int, object]] = MappingProxyType(
     {
         Mishap.RATE_LIMITED: (
             429,
-            complaint("Rate limit reached for requests.", "rate_limit_exceeded", kind="requests"),
+            envelope("Rate limit reached for requests.", "rate_limit_exceeded", kind="requests"),
         ),
         Mishap.FAILED: (
             500,
-            complaint("The server had an error while processing the request.", None, kind="server_error"),
+            envelope("The server had an error while processing the request.", None, kind="server_error"),
         ),
-        Mishap.OVERLOADED: (503, complaint("The server is overloaded.", "server_is_overloaded", kind="server_error")),
+        Mishap.OVERLOADED: (503, envelope("The server is overloaded.", "server_is_overloaded", kind="server_error")),
     }
 )
 

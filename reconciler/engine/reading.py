@@ -1,0 +1,117 @@
+"""Observe every resource."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+from reconciler.engine.brake import for_each
+from reconciler.errors import Fault, ReconcilerError, TargetRefused, internal_fault
+from reconciler.events import ReadDone, silence
+from reconciler.model import Missing, Observed, Reading, Ref, Unread
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reconciler.engine.brake import Brake
+    from reconciler.events import Emit
+
+SAMPLE = 50
+"""So many references of a kind, spread over all, are read first. If every one of them gives signs of an unserved
+kind and none of a served one, the rest is not asked."""
+
+
+class Reader(Protocol):
+    """What planning needs of the API."""
+
+    async def fetch(self, ref: Ref) -> Reading:
+        """Read one resource. Raises `TargetRefused` where going on makes no sense."""
+        ...
+
+
+@dataclass(slots=True)
+class Observation:
+    """What reading showed: a reading for every reference asked for, and what the run as a whole was refused for."""
+
+    readings: dict[Ref, Reading] = field(default_factory=dict)
+    refusals: list[ReconcilerError] = field(default_factory=list)
+    reads: int = 0
+
+
+async def observe(
+    reader: Reader, refs: Sequence[Ref], *, parallelism: int, brake: Brake, emit: Emit = silence
+) -> Observation:
+    """Read every reference. One reading each; `Unread` with `not_attempted` for those that were not begun."""
+    seen = Observation()
+    unserved = _UnservedKinds()
+
+    async def read(ref: Ref) -> None:
+        seen.reads += 1
+        try:
+            reading = await reader.fetch(ref)
+        except TargetRefused as refusal:
+            if not brake.pulled:  # the others in flight are refused for the same reason
+                seen.refusals.append(refusal)
+            reading = Unread(refusal.fault)
+            brake.pull(refusal.fault.message)
+        except Exception as error:  # noqa: BLE001 - nothing about one resource may cost the others
+            reading = Unread(internal_fault(error))
+        unserved.note(ref.kind, reading)
+        seen.readings[ref] = reading
+        emit(ReadDone(ref, reading))
+
+    sample, rest = _sampled(refs)
+    await for_each(sample, read, min(parallelism, len(sample)), brake, give_up=True)
+    rest = [ref for ref in rest if unserved.fault(ref.kind) is None]
+    await for_each(rest, read, min(parallelism, len(rest)), brake, give_up=True)
+    unserved.settle(seen)
+    for ref in refs:
+        if ref not in seen.readings:
+            seen.readings[ref] = Unread(unserved.fault(ref.kind) or brake.not_attempted())
+    return seen
+
+
+def _sampled(refs: Sequence[Ref]) -> tuple[list[Ref], list[Ref]]:
+    """Return a few references of each kind, evenly spread, and the others."""
+    by_kind: dict[str, list[Ref]] = defaultdict(list)
+    for ref in refs:
+        by_kind[ref.kind].append(ref)
+    sample = {ref for same in by_kind.values() for ref in same[:: -(-len(same) // SAMPLE)]}
+    return [ref for ref in refs if ref in sample], [ref for ref in refs if ref not in sample]
+
+
+class _UnservedKinds:
+    """Tells a kind that the server does not serve from resources that it does not have.
+
+    One answer with signs of an unserved path proves nothing: some servers answer so for an unknown id. It is
+    held against the other answers for the same kind; if one of those shows that the path is served,
+    the resource is missing.
+    """
+
+    def __init__(self) -> None:
+        self._served: set[str] = set()
+        self._signs: dict[str, Fault] = {}
+
+    def note(self, kind: str, reading: Reading) -> None:
+        if isinstance(reading, Unread) and reading.fault.code == "unserved":
+            self._signs.setdefault(kind, reading.fault)
+        elif isinstance(reading, Observed | Missing):
+            self._served.add(kind)
+
+    def fault(self, kind: str) -> Fault | None:
+        """Return why a kind counts as unserved; `None` if it is served, or nothing speaks against it."""
+        return None if kind in self._served else self._signs.get(kind)
+
+    def settle(self, seen: Observation) -> None:
+        """Give one refusal for each unserved kind; call the others' odd answers missing."""
+        seen.refusals += [TargetRefused(fault) for kind in self._signs if (fault := self.fault(kind))]
+        for ref, reading in seen.readings.items():
+            if isinstance(reading, Unread) and reading.fault.code == "unserved" and ref.kind in self._served:
+                seen.readings[ref] = missing_after_all(ref, reading.fault)
+
+
+def missing_after_all(ref: Ref, fault: Fault) -> Missing:
+    """Return what signs of an unserved path mean where the path is known to be served."""
+    message = f"the server knows no {ref} (it answers for others of this kind)"
+    return Missing(replace(fault, code="missing", message=message))
