@@ -290,10 +290,21 @@ def _miss(kind: Kind, own: str) -> NoReturn:
     raise Refused(404, envelope(kind.not_found.format(noun=kind.noun, id=own), None))
 
 
+def _check_form(call: _Call) -> None:
+    """Refuse an id that does not begin as the vendor's own do; one that is or was held here may have any form."""
+    own, start = call.ids["id"], call.kind.prefix.rstrip("_-")
+    if not own.startswith(start) and (not call.kind.valid_id(call.ref.id) or call.store.position(call.ref) is None):
+        name = f"{call.kind.name}_id"
+        refuse(f"Invalid '{name}': '{own}'. Expected an ID that begins with '{start}'.", "invalid_value", name)
+
+
 def _found(call: _Call) -> Held:
     """Return the object that the call is about; an id with an unsafe character cannot be held."""
     held = call.store.get(call.ref) if call.kind.valid_id(call.ref.id) else None
-    return held or _miss(call.kind, call.ids["id"])
+    if held is None:
+        _check_form(call)
+        _miss(call.kind, call.ids["id"])
+    return held
 
 
 def _shown(kind: Kind, ref: Ref, held: Held) -> dict[str, object]:

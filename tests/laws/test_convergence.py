@@ -114,7 +114,9 @@ def test_auto_loses_nothing_and_ends_where_the_told_dialect_ends(world, removals
         assert not outcome.lost
         assert outcome.writes <= 3
     for one in desired:
-        if one.ref not in rejected and one.ref not in {bad.ref for bad in told.outcomes if bad.status is OutcomeStatus.FAILED}:
+        if one.ref not in rejected and one.ref not in {
+            bad.ref for bad in told.outcomes if bad.status is OutcomeStatus.FAILED
+        }:
             assert api.held[one.ref] == twin.held[one.ref]
     if learned.learned:
         assert learned.learned == {"thread": api.dialect.name}

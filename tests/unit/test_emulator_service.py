@@ -129,11 +129,12 @@ def test_every_kind_is_listed(kind):
 
 @BY_NAME
 def test_an_unknown_id_is_missing_and_the_message_names_it(kind):
-    response = Api().call("GET", path_of(kind))
+    own = f"{kind.prefix}none"
+    response = Api().call("GET", path_of(kind, own))
     expected = (
-        "Conversation with id 'x-1' not found."
+        f"Conversation with id '{own}' not found."
         if kind.name == "conversation"
-        else f"No {kind.noun} found with id 'x-1'."
+        else f"No {kind.noun} found with id '{own}'."
     )
     assert response.status == 404
     assert content(response)["error"] == {
@@ -159,9 +160,18 @@ def test_an_id_without_the_usual_prefix_is_served_if_it_is_held():
 
 @pytest.mark.parametrize("own", ["a%2Fb", "..", ".", "%20", "%00", "%ff", "ü"])
 def test_an_id_with_an_unsafe_character_is_missing(own):
-    response = Api().hold("message", "a/b").call("GET", f"/v1/threads/{own}")
+    response = Api().hold("message", "a/b").call("GET", f"/v1/threads/thread_{own}")
     assert response.status == 404
     assert "No thread found" in message(response)
+
+
+def test_an_id_that_does_not_begin_like_the_vendors_is_malformed_unless_it_was_ever_held():
+    api = Api().hold("thread", "held").hold("thread", "gone")
+    api.call("DELETE", "/v1/threads/gone")
+    response = api.call("GET", "/v1/threads/x")
+    assert response.status == 400
+    assert message(response) == "Invalid 'thread_id': 'x'. Expected an ID that begins with 'thread'."
+    assert [api.call("GET", f"/v1/threads/{own}").status for own in ("held", "gone", "..")] == [200, 404, 400]
 
 
 def test_an_escaped_slash_does_not_lead_to_the_child_of_another_object():

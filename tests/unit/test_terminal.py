@@ -94,9 +94,18 @@ DOCUMENTS = {
         requests={"reads": 5, "writes": 3},
         outcomes=outcomes(
             Outcome(Ref("thread", "thread_abc"), OutcomeStatus.STALE, Fault("stale", "it moved since it was planned")),
-            Outcome(Ref("thread", "thread_def"), OutcomeStatus.FAILED, Fault("lost_pairs", "dropped"), lost={"seen": HOSTILE}),
-            Outcome(Ref("thread", "thread_ghi"), OutcomeStatus.NOT_ATTEMPTED, Fault("halted", "not attempted: it replaces")),
-            Outcome(Ref("thread", "thread_jkl"), OutcomeStatus.NOT_ATTEMPTED, Fault("halted", "not attempted: it replaces")),
+            Outcome(
+                Ref("thread", "thread_def"),
+                OutcomeStatus.FAILED,
+                Fault("lost_pairs", "dropped"),
+                lost={"seen": HOSTILE},
+            ),
+            Outcome(
+                Ref("thread", "thread_ghi"), OutcomeStatus.NOT_ATTEMPTED, Fault("halted", "not attempted: it replaces")
+            ),
+            Outcome(
+                Ref("thread", "thread_jkl"), OutcomeStatus.NOT_ATTEMPTED, Fault("halted", "not attempted: it replaces")
+            ),
         ),
     ),
     "apply_nothing_to_do": planned(RICH[2], kind="apply", outcomes=()),
