@@ -190,7 +190,7 @@ def _record(report: Report, session: Session, done: engine.Application) -> None:
         report.fail(refusal)
     for outcome in done.outcomes:
         report.note(_code(outcome, session))
-    session.note_interruption(report)
+    session.interruption.note(report)
 
 
 def _code(outcome: Outcome, session: Session) -> ExitCode:

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from reconciler.engine import Brake
-from reconciler.errors import ExitCode, Problem, Terminated
+from reconciler.errors import ExitCode, Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+    from reconciler.cli.report import Report
 
 T = TypeVar("T")
 
@@ -55,11 +57,7 @@ class Interruption:
         self.brake.pull(f"interrupted by {number.name}")
         self.notify(f"{number.name}: finishing the writes in flight; once more to end at once")
 
-    @property
-    def code(self) -> ExitCode | None:
-        """Return the exit code of the signal that ended the run; `None` if none did."""
-        return _SIGNALS[self.ended_by] if self.ended_by else None
-
-    def problem(self) -> Problem:
-        """Return the entry for the document's errors."""
-        return Problem("interrupted", f"the run was {self.brake.reason}")
+    def note(self, report: Report) -> None:
+        """Add the signal that ended the run, if one did, to the report."""
+        if self.ended_by is not None:
+            report.interrupted(_SIGNALS[self.ended_by], self.ended_by.name)

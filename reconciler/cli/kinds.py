@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import FORMATS
+from reconciler.cli.options import FORMATS, Options
+from reconciler.cli.output import say
 from reconciler.dialects import AUTO
 from reconciler.kinds import KINDS
 
@@ -29,7 +30,8 @@ def kinds(form: str) -> None:
       reconciler kinds
       reconciler kinds --format json
     """
-    click.echo(json.dumps([_row(kind) for kind in KINDS.values()], indent=2) if form == "json" else _table())
+    text = json.dumps([_row(kind) for kind in KINDS.values()], indent=2) if form == "json" else _table()
+    say(f"{text}\n", Options())
 
 
 def _row(kind: Kind) -> dict[str, object]:

@@ -59,7 +59,7 @@ def judge_run(
     missing = _problems(changes, Action.MISSING)
     if missing and session.target.missing == "error":
         report.note(ExitCode.ERROR, *missing)
-    session.note_interruption(report)
+    session.interruption.note(report)
 
 
 def _problems(changes: Iterable[Change], action: Action) -> list[Problem]:

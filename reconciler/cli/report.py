@@ -41,6 +41,11 @@ class Report:
         """Add an error of our family."""
         self.note(error.exit_code, *error.problems())
 
+    def interrupted(self, code: ExitCode, name: str) -> None:
+        """Add an interruption by the signal of this name, unless one is told already."""
+        if not {ExitCode.INTERRUPTED, ExitCode.TERMINATED} & set(self.codes):
+            self.note(code, Problem("interrupted", f"the run was interrupted by {name}"))
+
     def document(self) -> Document:
         """Return the document as it stands."""
         return Document(kind=self.kind, errors=tuple(map(finding, self.problems)), **self.parts)
@@ -62,10 +67,10 @@ def reported(kind: DocumentKind, options: Options, work: Callable[[Report], None
         report.fail(error)
         failed = True
     except KeyboardInterrupt:
-        report.note(ExitCode.INTERRUPTED, Problem("interrupted", "the run was interrupted by SIGINT"))
+        report.interrupted(ExitCode.INTERRUPTED, "SIGINT")
         failed = True
     except Terminated:
-        report.note(ExitCode.TERMINATED, Problem("interrupted", "the run was interrupted by SIGTERM"))
+        report.interrupted(ExitCode.TERMINATED, "SIGTERM")
         failed = True
     except Exception as error:  # noqa: BLE001 - a mistake of ours must not cost the document, nor show a trace
         report.note(ExitCode.ERROR, Problem("internal", _internal(error, options)))

@@ -129,12 +129,6 @@ class Session:
         """Return what stops this run from starting anything new."""
         return self.interruption.brake
 
-    def note_interruption(self, report: Report) -> None:
-        """Add the interruption, if there was one and it is not told yet, to the report."""
-        code = self.interruption.code
-        if code is not None and code not in report.codes:
-            report.note(code, self.interruption.problem())
-
     def progress(self, length: int, label: str) -> AbstractContextManager[Emit]:
         """Show how far the work is."""
         return progress(length, label, wanted=not (self.options.quiet or self.options.verbose))

@@ -10,7 +10,7 @@ from reconciler.document import ChangePart, Document, Identity, TargetPart, plan
 from reconciler.errors import Fault, InvalidInput, Location
 from reconciler.model import Desired, Observed, Ref, Unread
 from reconciler.plan import Plan
-from reconciler.planfile import changes_of, check_target, digest, dumps, loads
+from reconciler.planfile import changes_of, check_kind, check_target, digest, dumps, loads
 
 
 def document(**parts):
@@ -22,7 +22,7 @@ def document(**parts):
     )
     change = judge(desired, Observed({"a": "0", "x": "\ud800\u202e"}), None, Rules(MERGE))
     failed = judge(Desired(Ref("thread", "u"), {}), Unread(Fault("timeout", "slow")), None, Rules(MERGE))
-    return Document(kind="plan", **{**plan_parts(Plan((change, failed)), 2, keeps=False), **parts})
+    return Document(**{"kind": "plan", **plan_parts(Plan((change, failed)), 2, keeps=False), **parts})
 
 
 def resealed(text, **changed):
@@ -149,3 +149,42 @@ def test_a_plan_for_another_target_is_refused(there):
 def test_the_reference_of_a_change_is_its_kind_and_id():
     assert isinstance(document().changes[0], ChangePart)
     assert document().changes[0].ref == Ref("thread", "t")
+
+
+def whole_changes(**changed):
+    """Carry a saved change back under the dialect that it was planned for, some of its parts changed."""
+    one = document().changes[0]
+    field = one.fields[0].model_copy(update=changed.pop("field", {}))
+    one = one.model_copy(update={"fields": (field,), **changed})
+    return changes_of(document(changes=(one,)), lambda _kind: Rules(MERGE), "plan.json")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"field": {"after": "evil"}}, {"field": {"before": "9"}}, {"planned": {"a": "evil"}}, {"observed": {"a": "1"}}],
+    ids=["after", "before", "planned", "observed"],
+)
+def test_a_plan_that_shows_one_thing_and_would_write_another_is_refused(changed):
+    assert whole_changes()
+    with pytest.raises(InvalidInput, match="contradicts itself about thread/t"):
+        whole_changes(**changed)
+
+
+def test_a_plan_that_names_a_resource_twice_is_refused():
+    one = document().changes[0]
+    with pytest.raises(InvalidInput, match="names a resource twice"):
+        changes_of(document(changes=(one, one)), lambda _kind: Rules(MERGE), "plan.json")
+
+
+@pytest.mark.parametrize("kind", ["apply", "drift", "validate"])
+def test_the_document_of_another_command_is_no_plan(kind):
+    assert check_kind(document(), "plan.json") == document()
+    with pytest.raises(InvalidInput, match="no plan; plan again"):
+        check_kind(document(kind=kind), "plan.json")
+
+
+@pytest.mark.parametrize("code", ["\x1b]0;pwned\x07", "A", ""])
+def test_a_code_that_is_none_is_refused(code):
+    content = json.loads(dumps(document()))
+    content["changes"][1]["error"]["code"] = code
+    assert refused(resealed(json.dumps(content))) == "not_a_plan"

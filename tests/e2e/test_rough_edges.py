@@ -1,0 +1,167 @@
+"""What happens at the edges of a process: closed streams, readers that go away, people who press Ctrl-C twice."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from signal import SIGINT, SIGTERM
+
+import pytest
+from scratch import Api, finished, staged, until
+
+THREE = "threads:\n" + "".join(f"  thread_{number}: {{metadata: {{plan: gold}}}}\n" for number in (1, 2, 3))
+HELD = {f"thread/thread_{number}": {"plan": "silver", "seen": "bot"} for number in (1, 2, 3)}
+
+
+@pytest.fixture
+def stage(tmp_path):
+    with staged(tmp_path, THREE, Api(HELD), "writes: {thread: merge}") as stage:
+        yield stage
+
+
+def shell(stage, line):
+    """Run a command line through a shell, `reconciler` standing for the tool."""
+    tool = f"{shlex.quote(sys.executable)} -m reconciler"
+    return finished(
+        subprocess.Popen(
+            ["bash", "-c", line.replace("reconciler", tool)],
+            cwd=stage.scratch.folder,
+            env=stage.scratch.environment({}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("reconciler plan --out json=p.json >&-", 0),
+        ("reconciler plan --out json=p.json 2>&-", 0),
+        ("reconciler plan --verbose --out json=p.json 2>&-", 0),
+        ("reconciler plan --out json=p.json | true; exit ${PIPESTATUS[0]}", 0),
+        ("reconciler plan --detailed-exitcode --out json=p.json | true; exit ${PIPESTATUS[0]}", 2),
+        ("reconciler plan --verbose --out json=p.json 2> >(true)", 0),
+        ("reconciler plan --out json=p.json >/dev/full", 1),
+        ("reconciler apply --yes --out json=p.json | true; exit ${PIPESTATUS[0]}", 0),
+        ("reconciler --version >/dev/full", 1),
+        ("reconciler kinds | true; exit ${PIPESTATUS[0]}", 0),
+    ],
+)
+def test_a_broken_stream_costs_neither_the_file_nor_the_exit_code(stage, line, code):
+    done = shell(stage, line)
+    assert done.code == code, done
+    assert "Traceback" not in done.err
+    if "p.json" in line:
+        assert json.loads(stage.scratch.read("p.json"))["errors"] == []
+
+
+def test_a_closed_input_is_no_terminal(stage):
+    done = shell(stage, "reconciler apply <&-")
+    assert done.code == 64
+    assert "there is no terminal to ask on" in done.err
+    assert not stage.api.calls
+
+
+def test_one_unwritable_file_does_not_cost_the_others(stage):
+    done = stage.run("plan --out json=/dev/full --out text=p.txt")
+    assert done.code == 1
+    assert "cannot write /dev/full" in done.err
+    assert stage.scratch.read("p.txt").endswith("3 modify calls.\n")
+
+
+def test_a_link_is_written_through_and_keeps_its_mode(stage):
+    target = stage.scratch.write("real.json", "old")
+    target.chmod(0o600)
+    (stage.scratch.folder / "link.json").symlink_to(target)
+    assert stage.run("plan --out json=link.json").code == 0
+    assert (stage.scratch.folder / "link.json").is_symlink()
+    assert json.loads(target.read_text())["kind"] == "plan"
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("number", "code"), [(SIGINT, 130), (SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
+def test_a_second_signal_ends_at_once_and_tells_what_was_in_flight(tmp_path, number, code):
+    with staged(tmp_path, THREE, Api(HELD, lag={"POST": 4.0}), "writes: {thread: replace}") as stage:
+        process = stage.scratch.start("apply --yes --parallelism 2 --out json=a.json")
+        until(lambda: len(stage.api.sent("POST")) == 2, "two writes")
+        os.kill(process.pid, number)
+        # Whoever waits for the message knows that the first signal was taken.
+        assert "finishing the writes in flight" in process.stderr.readline()
+        os.kill(process.pid, SIGTERM if number is SIGINT else SIGINT)
+        done = finished(process)
+        document = json.loads(stage.scratch.read("a.json"))
+    assert done.code == code
+    faults = sorted(each["error"]["code"] for each in document["outcomes"])
+    assert faults == ["in_flight", "in_flight", "not_attempted"]
+    assert document["requests"] == {"reads": 5, "writes": 2}
+    assert [each["code"] for each in document["errors"]] == ["interrupted"]
+
+
+def test_the_first_signal_says_what_happens_next(tmp_path):
+    with staged(tmp_path, THREE, Api(HELD, lag={"POST": 0.4}), "writes: {thread: replace}") as stage:
+        process = stage.scratch.start("apply --yes --parallelism 1")
+        until(lambda: stage.api.sent("POST"), "a write")
+        os.kill(process.pid, SIGINT)
+        done = finished(process)
+    assert done.code == 130
+    assert "finishing the writes in flight" in done.err
+    assert done.lines[-1] == "Apply incomplete: 1 applied, 2 not attempted, 1 modify call."
+
+
+def test_a_refused_apply_counts_no_calls(stage):
+    done = stage.scratch.at_terminal("apply --out json=a.json", "no\n")
+    document = json.loads(stage.scratch.read("a.json"))
+    assert done.code == 1
+    assert document["requests"] == {"reads": 3, "writes": 0}
+    assert {each["outcome"] for each in document["outcomes"]} == {"not_attempted"}
+    assert done.out.splitlines()[-1] == "Apply incomplete: 3 not attempted, 0 modify calls."
+
+
+def test_the_folder_may_be_named_before_the_command(stage):
+    done = stage.run(f"-C {stage.scratch.folder.parent / 'work'} plan --quiet")
+    assert (done.code, done.lines[-1][:17]) == (0, "Plan: 3 to update")
+
+
+def test_bad_settings_do_not_hide_bad_manifests(stage):
+    stage.scratch.write("reconciler.yaml", "version: 1\ntargets:\n  test: {provider: emulator, paralellism: 5}\n")
+    stage.scratch.manifest("threads:\n  thread_1: {metadata: {n: 5}}\n")
+    for command in ("validate", "plan", "apply --yes"):
+        done = stage.run(f"{command} --format json")
+        assert done.code == 3
+        assert [(each["code"], each["source"]["file"]) for each in done.document["errors"]] == [
+            ("unknown_field", "reconciler.yaml"),
+            ("not_a_string", "manifests/m.yaml"),
+        ]
+
+
+def test_a_bad_manifest_does_not_make_the_document_forget_the_target(stage):
+    commit = stage.scratch.commit()
+    stage.scratch.manifest("threads:\n  thread_1: {metadata: {n: 5}}\n")
+    document = stage.run("plan --format json").document
+    assert document["target"]["name"] == "test"
+    assert document["head"] == {"commit": commit, "dirty": True}
+
+
+def test_a_saved_plan_of_some_fields_leaves_the_others_alone(tmp_path):
+    manifest = "threads:\n  thread_1: {metadata: {plan: gold, team: support}}\n"
+    with staged(tmp_path, manifest, Api(HELD), "writes: {thread: replace}") as stage:
+        assert stage.run("plan --only add --out json=p.json").code == 0
+        done = stage.run("apply p.json --yes --format json")
+        assert done.code == 0, done
+        assert done.document["left"] == 1
+        assert stage.api.bodies == [{"metadata": {"plan": "silver", "seen": "bot", "team": "support"}}]
+
+
+def test_a_plan_that_blocks_a_removal_does_not_blank_it_later(tmp_path):
+    manifest = "threads:\n  thread_1: {metadata: {seen: null, plan: gold}}\n"
+    with staged(tmp_path, manifest, Api(HELD, {"thread": "merge"}), "writes: {thread: merge}") as stage:
+        assert stage.run("plan --out json=p.json").code == 0
+        stage.scratch.settings(stage.url, "writes: {thread: merge}, removals: blank")
+        done = stage.run("apply p.json --yes")
+    assert done.code == 3
+    assert "removals" in done.err
+    assert not stage.api.bodies
