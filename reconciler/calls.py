@@ -8,8 +8,9 @@ the plan, `learn` gets to know a server that is spoken to as `auto`::
       └──── it survived ──▶ PROBE_NULL ── null removed it ──▶ MERGE_NULL
                                  └─────── it is still there, or null was rejected ──▶ MERGE
 
-Only an answer that shows the rest of what was sent teaches anything: an old object, as a proxy or a lagging
-server may answer, does not, nor does a call that sent an empty map, which some servers ignore.
+Only an answer that shows the rest of what was sent teaches anything: an old object, as a proxy or a lagging server
+may answer, does not, nor does a call that sent an empty map, which some servers ignore. Where a removal is all that
+a change wants, its key still being there says little; that one resource is asked by null before anything is believed.
 """
 
 from __future__ import annotations
@@ -107,22 +108,32 @@ def verify(change: Change, answer: Metadata) -> Fault | None:
 
 
 def shows(call: Call, before: Metadata, answer: Metadata) -> bool:
-    """Tell whether an answer shows anything that the call changed; the old object does not."""
-    changed = {key for key, value in call.entries.items() if not same(value, before.get(key))}
-    return any(same(answer.get(key), call.entries[key]) for key in changed) or bool(call.omitted - answer.keys())
+    """Tell whether an answer shows anything of a call: a key that it was to change has another value than before.
+
+    The old object, as a proxy that strips bodies or a lagging server answers it, does not.
+    """
+    touched = call.omitted.union(key for key, value in call.entries.items() if not same(value, before.get(key)))
+    return any(not same(answer.get(key), before.get(key)) for key in touched)
 
 
-def learn(dialect: Dialect, call: Call, answer: Metadata) -> Dialect:
-    """Return what an answer teaches about the dialect; the same one if it teaches nothing."""
+def learn(dialect: Dialect, call: Call, before: Metadata, answer: Metadata) -> Dialect:
+    """Return what an answer teaches about the dialect; the same one if it teaches nothing.
+
+    What is gone teaches by itself. What is still there teaches only if the answer shows that the call took effect.
+    """
     sent = {key: value for key, value in call.entries.items() if value is not None}
     if not sent or not all(same(answer.get(key), value) for key, value in sent.items()):
         return dialect
     if dialect is AUTO and call.omitted:
         survived = call.omitted & answer.keys()
+        if not survived:
+            return REPLACE
         # Some gone and some not: somebody else was writing at the same time, which teaches nothing.
-        return REPLACE if not survived else PROBE_NULL if survived == call.omitted else AUTO
+        return PROBE_NULL if survived == call.omitted and shows(call, before, answer) else AUTO
     if dialect is PROBE_NULL and call.nulled:
-        return MERGE if call.nulled & answer.keys() else MERGE_NULL
+        if not call.nulled & answer.keys():
+            return MERGE_NULL
+        return MERGE if shows(call, before, answer) else PROBE_NULL
     return dialect
 
 

@@ -31,6 +31,7 @@ def progress(length: int, label: str, *, wanted: bool) -> Iterator[Emit]:
 
         def move(event: Event) -> None:
             if isinstance(event, ReadDone | ChangeDone):
-                bar.update(1)
+                with contextlib.suppress(OSError):  # a terminal that went away must not end the work
+                    bar.update(1)
 
         yield move

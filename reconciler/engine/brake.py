@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -52,9 +53,9 @@ class Brake:
         if self.pulled or seconds <= 0:
             return
         woken = asyncio.Event()
-        with self.tells(woken.set):
-            await asyncio.wait([asyncio.ensure_future(woken.wait())], timeout=seconds)
-            woken.set()
+        with self.tells(woken.set), contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await woken.wait()
 
 
 async def for_each(

@@ -6,9 +6,10 @@ One change goes through these steps, each of which can end it (`_Stop`)::
     slot      wait for a place in the pace of writes, so that nothing lies between the read and the write
     read      stale if a key that was decided on has moved; foreign keys are taken as they are now
     compare   anew, under what is known of the dialect by now
-    send      the calls of the dialect; an answer may teach, or show lost pairs and halt the kind
-    verify    nothing may be left to write; if the answer taught something, compare and send again
-    again     a call that failed in passing is repeated only after another slot and another read
+    send      one call; its answer may teach, or show lost pairs and halt the kind; one that shows nothing of the call
+              is settled by a read
+    verify    nothing may be left to write; what is left goes through slot, read, compare and send again: further
+              calls of the change, what an answer taught, and calls that failed in passing
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.calls import calls, learn, learn_from_rejection, lost_pairs, shows, verify
-from reconciler.compare import Action, Change, compare, fingerprint, owned, usable
+from reconciler.compare import Action, Change, compare, owned, usable
 from reconciler.dialects import AUTO, MERGE, PROBE_NULL
 from reconciler.engine.brake import for_each
 from reconciler.engine.lessons import Lessons
@@ -120,19 +121,6 @@ class _Stop(Exception):
         self.lost = lost
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """What sending showed: the map in the last answer, and what the answers taught.
-
-    Or the call that failed in passing, with the map from before it and the seconds to wait before another attempt.
-    """
-
-    observed: Metadata
-    taught: Dialect
-    failed: Call | None = None
-    retry_in: float = 0.0
-
-
 class _Work:
     """The work on one change: counts its calls, and ends with its outcome."""
 
@@ -146,7 +134,8 @@ class _Work:
         self._refusals = refusals
         self._reads = 0
         self._writes = 0
-        self._has_slot = False
+        self._landed = 0
+        self._failed: Call | None = None
 
     async def run(self) -> Outcome:
         """Return what became of the change; no error of one resource leaves here."""
@@ -164,14 +153,16 @@ class _Work:
 
     def broken_off(self) -> Outcome:
         """Return the outcome of work that was cancelled."""
-        if not self._writes:
-            return self._outcome(OutcomeStatus.NOT_ATTEMPTED, self._brake.not_attempted())
-        fault = Fault("in_flight", "ended while a write was in flight: it may have happened; plan again to see")
-        return self._outcome(OutcomeStatus.FAILED, fault)
+        return self._outcome(OutcomeStatus.NOT_ATTEMPTED, self._brake.not_attempted())
 
     def _outcome(self, status: OutcomeStatus, fault: Fault | None = None, lost: Metadata = EMPTY) -> Outcome:
         if status is OutcomeStatus.BLOCKED:
             fault = _blocked_fault(self._change)
+        elif self._writes and status in _UNTOUCHED:
+            # Nothing was done is what these say, and a write was sent: it may have taken effect.
+            status, fault = OutcomeStatus.FAILED, _UNFINISHED[status]
+        elif self._landed and fault is not None and status is OutcomeStatus.FAILED:
+            fault = replace(fault, message=f"{fault.message} (part of the change was written before)")
         return Outcome(self._change.ref, status, fault, self._reads, self._writes, lost)
 
     def _refused(self, refusal: TargetRefused) -> Outcome:
@@ -181,11 +172,11 @@ class _Work:
             # The object was read a moment ago, so the path is served: the object is gone.
             return self._outcome(OutcomeStatus.MISSING, missing_after_all(ref, fault).fault)
         lesson = self._lessons.of(ref.kind)
-        if not self._brake.pulled and lesson.halted is None:
+        if fault.code == "unserved" and lesson.halted is None:
             self._refusals.append(refusal)
-        if fault.code == "unserved":
-            lesson.halted = lesson.halted or Fault("not_attempted", f"not attempted: {fault.message}")
-        else:
+            lesson.halted = Fault("not_attempted", f"not attempted: {fault.message}")
+        elif fault.code != "unserved" and not self._brake.pulled:
+            self._refusals.append(refusal)
             self._brake.pull(fault.message)
         return self._outcome(OutcomeStatus.FAILED, fault)
 
@@ -196,37 +187,51 @@ class _Work:
         if not change.writable:
             return OutcomeStatus.BLOCKED
         async with self._lessons.turn(change) as lesson:
-            await self._take_slot(lesson)
-            before = await self._read_before_writing()
-            if fingerprint(change.intent, before.metadata or EMPTY, change.rules) != change.fingerprint:
-                raise _Stop(OutcomeStatus.STALE, _STALE)
-            return await self._write(lesson, before)
+            return await self._write(lesson)
 
-    async def _write(self, lesson: Lesson, observed: Observed) -> OutcomeStatus:
-        """Write until the answer is as planned: again where one taught something, or a call failed in passing."""
+    async def _write(self, lesson: Lesson) -> OutcomeStatus:
+        """Write until nothing is left to write: call by call, each with a read before it."""
         dialect, rounds, attempt = lesson.rules.dialect, 0, 0
+        known, aim = self._change.observed or EMPTY, self._change.observed or EMPTY
         while True:
-            rules = replace(lesson.rules, dialect=dialect)
-            change = compare(self._change.desired, self._change.intent, observed, None, rules)
+            observed = await self._look(lesson, known, aim)
+            change = compare(
+                self._change.desired, self._change.intent, observed, None, replace(lesson.rules, dialect=dialect)
+            )
             if change.action is Action.FAILED:
                 raise _Stop(OutcomeStatus.FAILED, change.fault)
             self._check_approved(change)
             if not change.writable:
                 return self._finished(change)
-            sent = await self._send(lesson, change, attempt)
-            if sent.failed is not None:
+            known, aim = change.observed or EMPTY, change.planned or EMPTY
+            call, *more = calls(change)
+            sent = await self._send(lesson, change, call, attempt)
+            if sent.retry_in is not None:
                 attempt += 1
-                observed = await self._look_again(lesson, change, sent)
+                await self._brake.sleep(sent.retry_in)
                 continue
-            observed = Observed(sent.observed)
-            fault = verify(change, sent.observed)
+            attempt, known = 0, sent.answer
+            fault = verify(change, known)
             if fault is None:
                 return self._finished(change)
+            if more:
+                continue
             rounds += 1
             following = _following(change, sent.taught, lesson)
             if following is dialect or rounds == _ROUNDS:
                 raise _Stop(OutcomeStatus.FAILED, fault)
             dialect = following
+
+    async def _look(self, lesson: Lesson, known: Metadata, aim: Metadata) -> Observed:
+        """Wait for a slot, then read; stop where a key of ours has neither the value known nor the one aimed at."""
+        await self._take_slot(lesson)
+        observed = await self._read_before_writing()
+        now, change = observed.metadata or EMPTY, self._change
+        if _moved_by_others(change, known, aim, now):
+            raise _Stop(OutcomeStatus.STALE, _STALE)
+        if self._failed is not None:
+            self._check_losses(lesson, self._failed, known, now)
+        return observed
 
     def _finished(self, change: Change) -> OutcomeStatus:
         self._change = change
@@ -240,54 +245,55 @@ class _Work:
             fault = Fault("not_planned", f"the plan did not have this written: {', '.join(extra)}; plan again")
             raise _Stop(OutcomeStatus.FAILED, fault)
 
-    async def _look_again(self, lesson: Lesson, change: Change, sent: _Sent) -> Observed:
-        """Wait, and read what a call that failed in passing left behind: it may have been carried out all the same."""
-        await self._brake.sleep(sent.retry_in)
-        await self._take_slot(lesson)
-        again = await self._read_before_writing()
-        now = again.metadata or EMPTY
-        if fingerprint(change.intent, now, change.rules) == fingerprint(change.intent, sent.observed, change.rules):
-            return again
-        lost = lost_pairs(sent.failed, sent.observed, now) if sent.failed else EMPTY
+    def _check_losses(self, lesson: Lesson, call: Call, before: Metadata, now: Metadata) -> None:
+        """Stop, and halt the kind, where pairs vanished that a call did not carry."""
+        lost = lost_pairs(call, before, now)
         if lost:
             raise _Stop(OutcomeStatus.FAILED, _halt(lesson, lost), lost)
-        if _moved_by_others(change, sent.observed, now):
-            raise _Stop(OutcomeStatus.STALE, _STALE)
-        return again
 
-    async def _send(self, lesson: Lesson, change: Change, attempt: int) -> _Sent:
-        """Send the calls of a change. Each answer may teach, or halt the kind."""
-        asked, observed = change.rules.dialect, change.observed or EMPTY
-        taught = asked
-        for call in calls(change):
-            if not self._has_slot:
-                await self._take_slot(lesson)
-            try:
-                answer = await self._modify(asked, call, observed, attempt)
-            except ApiError as error:
-                taught = learn_from_rejection(asked, call, error.fault)
-                self._lessons.take(change.ref.kind, asked, taught)
-                if taught is not asked:
-                    return _Sent(observed, taught)
-                if error.fault.retry_in is None:
-                    raise
-                return _Sent(observed, taught, call, error.fault.retry_in)
-            lost = lost_pairs(call, observed, answer)
-            if lost:
-                raise _Stop(OutcomeStatus.FAILED, _halt(lesson, lost), lost)
-            lesson.proven = lesson.proven or bool(observed.keys() - call.entries.keys())
-            observed = answer
-            taught = learn(asked, call, answer)
-            self._lessons.take(change.ref.kind, asked, taught)
-        return _Sent(observed, taught)
+    async def _send(self, lesson: Lesson, change: Change, call: Call, attempt: int) -> _Sent:
+        """Send one call. Its answer may teach, or halt the kind."""
+        kind, asked, before = change.ref.kind, change.rules.dialect, change.observed or EMPTY
+        # A probe of one resource alone teaches the kind, unless it had nothing else to send that could be seen.
+        taught_by = AUTO if asked is PROBE_NULL and lesson.rules.dialect is AUTO and change.planned else asked
+        self._failed = None
+        self._check_brakes(lesson)  # others may have been told something while this one was reading
+        try:
+            answer = await self._modify(asked, call, before, attempt)
+        except ApiError as error:
+            taught = learn_from_rejection(asked, call, error.fault)
+            if taught is not asked:
+                self._lessons.take(kind, taught_by, taught)
+                return _Sent(before, taught)
+            self._failed = call
+            if error.fault.retry_in is None:
+                return await self._settle(lesson, change, before, error)
+            return _Sent(before, asked, error.fault.retry_in)
+        self._check_losses(lesson, call, before, answer)
+        if shows(call, before, answer):
+            self._landed += 1
+            lesson.proven = lesson.proven or bool(before.keys() - call.entries.keys())
+        taught = learn(asked, call, before, answer)
+        if taught is not asked:
+            self._lessons.take(kind, taught_by, taught)
+        return _Sent(answer, taught)
+
+    async def _settle(self, lesson: Lesson, change: Change, before: Metadata, error: ApiError) -> _Sent:
+        """Return what a write that failed for good did all the same; raise its error if it did not do all of it."""
+        status = error.fault.status
+        if isinstance(error, TargetRefused) or self._failed is None or (status is not None and 400 <= status < 500):
+            raise error
+        now = (await self._read()).metadata or EMPTY
+        self._check_losses(lesson, self._failed, before, now)
+        if verify(change, now) is not None:
+            raise error
+        return _Sent(now, change.rules.dialect)
 
     async def _modify(self, asked: Dialect, call: Call, before: Metadata, attempt: int) -> Metadata:
-        """Send one call; returns the map in its answer, or the one that a read shows where the answer does not tell."""
-        self._has_slot = False
+        """Send one call; returns the map in its answer, or that of a read where the answer does not tell."""
         self._writes += 1
         answer = await self._writer.modify(self._change.ref, call.entries, attempt)
-        untold = answer.metadata is None or not (asked.settled or shows(call, before, answer.metadata))
-        if untold:
+        if answer.metadata is None or not shows(call, before, answer.metadata):
             answer = await self._read()
         metadata = usable(answer, asked)
         if metadata is None:
@@ -298,8 +304,11 @@ class _Work:
     async def _read_before_writing(self) -> Observed:
         """Read; given up where the brake is pulled, since nothing is in flight."""
         reading = asyncio.ensure_future(self._read())
-        with self._brake.tells(reading.cancel):
-            await asyncio.wait([reading])
+        try:
+            with self._brake.tells(reading.cancel):
+                await asyncio.wait([reading])
+        finally:
+            reading.cancel()
         if reading.cancelled():
             raise _Stop(OutcomeStatus.NOT_ATTEMPTED, self._brake.not_attempted())
         return reading.result()
@@ -320,7 +329,6 @@ class _Work:
         self._check_brakes(lesson)
         await self._brake.sleep(self._writer.write_slot())
         self._check_brakes(lesson)
-        self._has_slot = True
 
     def _check_brakes(self, lesson: Lesson) -> None:
         fault = lesson.halted or (self._brake.not_attempted() if self._brake.pulled else None)
@@ -329,6 +337,26 @@ class _Work:
 
 
 _STALE = Fault("stale", "it moved since it was planned; nothing was written to it")
+_UNFINISHED = {
+    OutcomeStatus.STALE: Fault("moved", "somebody else changed it while it was being written; plan again"),
+    OutcomeStatus.NOT_ATTEMPTED: Fault(
+        "in_flight", "ended after a write was sent: it may have taken effect; plan again"
+    ),
+}
+_UNTOUCHED = _UNFINISHED.keys()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What sending one call showed: the map afterwards, and what was taught.
+
+    Or `retry_in`, the seconds to wait before another attempt: then the call failed in passing, and the map is that
+    from before it.
+    """
+
+    answer: Metadata
+    taught: Dialect
+    retry_in: float | None = None
 
 
 def _following(change: Change, taught: Dialect, lesson: Lesson) -> Dialect:
@@ -336,19 +364,21 @@ def _following(change: Change, taught: Dialect, lesson: Lesson) -> Dialect:
     asked = change.rules.dialect
     if taught is not asked:
         return taught
-    if not change.planned and not asked.settled:
-        # Some servers ignore an empty map, so its answer taught nothing; for this one resource, ask in words.
-        return PROBE_NULL if asked is AUTO else MERGE
+    removes_only = all(field.after is None for field in change.writable)
+    if asked is AUTO and removes_only:
+        return PROBE_NULL  # nothing else was sent that could have been seen: ask for the removal in words
+    if asked is PROBE_NULL:
+        # A map with nothing else in it could not teach: for this resource alone, its key cannot be removed.
+        return asked if change.planned else MERGE
     return lesson.rules.dialect
 
 
-def _moved_by_others(change: Change, before: Metadata, now: Metadata) -> bool:
-    """Tell whether a key of ours has neither the value from before nor the one that we were writing."""
-    maps = [owned(change.intent, pairs, change.rules) for pairs in (before, now, change.planned or EMPTY)]
-    was, found, planned = maps
+def _moved_by_others(change: Change, known: Metadata, aim: Metadata, now: Metadata) -> bool:
+    """Tell whether a key of ours has neither the value that was known nor the one that we were writing."""
+    was, wanted, found = (owned(change.intent, pairs, change.rules) for pairs in (known, aim, now))
     return any(
-        not same(found.get(key), was.get(key)) and not same(found.get(key), planned.get(key))
-        for key in {*was, *found, *planned}
+        not same(found.get(key), was.get(key)) and not same(found.get(key), wanted.get(key))
+        for key in {*was, *found, *wanted}
     )
 
 
