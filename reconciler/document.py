@@ -40,8 +40,16 @@ def _pairs(value: object) -> Mapping[str, Json]:
     return dict(value)
 
 
+def _declared(value: object) -> Mapping[str, Json]:
+    pairs = _pairs(value)
+    if not all(one is None or isinstance(one, str | int | float) for one in pairs.values()):
+        raise ValueError("must hold strings, numbers, booleans and nulls only")
+    return pairs
+
+
 Text = Annotated[str, PlainValidator(_text)]
 Pairs = Annotated[Mapping[str, Json], PlainValidator(_pairs)]
+DeclaredPairs = Annotated[Mapping[str, Json], PlainValidator(_declared)]
 
 
 class Part(BaseModel):
@@ -165,7 +173,7 @@ class Declared(Part):
     `pruned`: keys that only the base mentions. `left`: keys that `--only` leaves alone.
     """
 
-    metadata: Pairs
+    metadata: DeclaredPairs
     ownership: Ownership
     ignore: tuple[str, ...]
     protect: bool

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from reconciler.compare import BaseField, Blocked, Change, FieldChange, Intent, compare
+from reconciler.compare import Action, BaseField, Blocked, Change, FieldChange, Intent, compare
 from reconciler.document import FORMAT_VERSION, ChangePart, Document, FieldPart, Place
 from reconciler.errors import Fault, InvalidInput, Location, Problem
 from reconciler.guard import Scale
@@ -110,7 +110,7 @@ def check_target(saved: Document, here: Document, file: str) -> None:
         for name, there in getattr(saved, part):
             ours = getattr(getattr(here, part), name)
             if there != ours:
-                message = f"the plan was made for a target whose {name} is {there!r}; here it is {ours!r}"
+                message = f"the plan was made for a target whose {name} is {there}; here it is {ours}"
                 raise _unsound(file, "other_target", message)
 
 
@@ -129,20 +129,25 @@ def changes_of(document: Document, rules_of: RulesOf, file: str) -> tuple[Change
 
 
 def _consistent(change: Change, file: str) -> Change:
-    """Return a change whose fields are what its declared and observed maps give; raises `InvalidInput` for another.
+    """Return a change that is what its declared and observed maps give; raises `InvalidInput` for another.
 
     The digest shows damage only; this keeps a plan from showing one thing and writing another.
     """
-    if change.observed is None or change.planned is None:
+    if change.fault is not None and change.fault.code == "not_attempted":
+        raise _unsound(file, "not_a_plan", f"the plan was broken off before it came to {change.ref}; plan again")
+    if change.action is Action.MISSING or (change.action is Action.FAILED and change.observed is None):
         return change
     again = compare(change.desired, change.intent, Observed(change.observed), None, change.rules)
-    if _gist(change) != _gist(again) or change.planned != again.planned:
+    if change.observed is None or _gist(change) != _gist(again):
         raise _unsound(file, "not_a_plan", f"the plan contradicts itself about {change.ref}; plan again")
     return change
 
 
-def _gist(change: Change) -> list[tuple[object, ...]]:
-    return [(one.key, one.op, one.before, one.after, one.blocked and one.blocked.code) for one in change.fields]
+def _gist(change: Change) -> str:
+    """Return what a change comes to, as text: `==` would take true for 1."""
+    fields = [(one.key, one.op, one.before, one.after, one.blocked and one.blocked.code) for one in change.fields]
+    planned = None if change.planned is None else dict(change.planned)
+    return json.dumps([change.action, fields, planned], sort_keys=True)
 
 
 def _restore(part: ChangePart, rules_of: RulesOf, file: str) -> Change:

@@ -164,7 +164,7 @@ def _write(session: Session, changes: Sequence[Change], done: engine.Application
                 )
 
     if changes:
-        session.run(write)
+        session.interruption.run(write, breakable=True)
 
 
 def _complete(done: engine.Application, changes: Sequence[Change]) -> engine.Application:

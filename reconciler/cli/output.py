@@ -65,12 +65,14 @@ def wants_color(choice: str, terminal: bool, environment: Mapping[str, str]) -> 
 def check_files(options: Options) -> None:
     """Raise `WrongUsage` for an `--out` file that cannot be written, before anything is done."""
     for _, name in options.out:
-        path = options.at(name)
+        path = options.at(name).resolve()
         if path.is_dir():
             raise WrongUsage(f"--out: {name} is a folder")
         if not path.parent.is_dir():
             raise WrongUsage(f"--out: there is no folder {path.parent}")
-        if not os.access(path.parent, os.W_OK) and not os.access(path, os.W_OK):
+        # A regular file is replaced by a new one in its folder; anything else is written to as it is.
+        place = path if path.exists() and not path.is_file() else path.parent
+        if not os.access(place, os.W_OK):
             raise WrongUsage(f"--out: {name} cannot be written")
 
 

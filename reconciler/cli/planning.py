@@ -41,7 +41,7 @@ def observe_and_plan(session: Session, report: Report) -> Made:
             with session.progress(len(refs), "Reading") as emit:
                 return await observe(reader, refs, parallelism=session.parallelism, brake=session.brake, emit=emit)
 
-    observation = session.run(look)
+    observation = session.interruption.run(look, breakable=False)
     plan = make_plan(session.selected, observation.readings, session.rules_of, only=options.only)
     report.parts |= plan_parts(plan, observation.reads, keeps=options.show_all)
     return Made(plan, observation)

@@ -10,6 +10,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from reconciler.cli.interruption import ignore_signals
 from reconciler.cli.output import check_files, deliver, say, write_files
 from reconciler.document import Document, DocumentKind, finding
 from reconciler.errors import ExitCode, Problem, ReconcilerError, Terminated, internal_fault, worst
@@ -89,6 +90,7 @@ def _internal(error: Exception, options: Options) -> str:
 
 def _deliver(report: Report, options: Options, *, failed: bool) -> None:
     """Write the files first: whoever reads standard output may have gone away."""
+    ignore_signals()
     unwritten = write_files(report.document(), options)
     for error in unwritten if ExitCode.USAGE not in report.codes else ():
         report.note(error.exit_code)

@@ -20,7 +20,7 @@ from reconciler.kinds import KINDS
 from reconciler.model import matches
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Iterator
     from contextlib import AbstractContextManager
 
     from reconciler.cli.options import Options
@@ -120,10 +120,6 @@ class Session:
 
     # --- running ------------------------------------------------------------------------------------------------------
 
-    def run(self, work: Callable[[], Coroutine[object, object, T]]) -> T:
-        """Run `work` on an event loop, listening to signals."""
-        return self.interruption.run(work)
-
     @property
     def brake(self) -> Brake:
         """Return what stops this run from starting anything new."""
@@ -149,15 +145,16 @@ def open_session(options: Options, report: Report, *, manifests: bool = True) ->
 
 
 def _also_wrong(invalid: settings.InvalidSettings, options: Options) -> tuple[Problem, ...]:
-    """Return the problems of the manifests, as far as invalid settings tell where they are."""
-    paths = [options.at(path) for path in options.paths] or [path for path in invalid.manifests if path.exists()]
-    try:
-        manifest.load(paths, root=invalid.root, skip=frozenset([invalid.file]))
-    except InvalidInput as also:
-        return also.found
-    except FileNotFoundError:
-        return ()
-    return ()
+    """Return the problems of the manifests, as far as invalid settings tell where they are; target by target."""
+    given = tuple(options.at(path) for path in options.paths)
+    problems: dict[Problem, None] = {}
+    for paths in (given,) if given else invalid.manifests:
+        try:
+            existing = [path for path in paths if path.exists()]
+            manifest.load(existing, root=invalid.root, skip=frozenset([invalid.file]))
+        except InvalidInput as also:
+            problems |= dict.fromkeys(also.found)
+    return tuple(problems)
 
 
 def load(found: Settings, options: Options) -> manifest.Manifests:

@@ -26,13 +26,15 @@ def show(planfile: str, **given: Any) -> int:
       reconciler plan --out json=plan.json
       reconciler show plan.json
     """
-    from reconciler.cli.output import deliver, write_files
+    from reconciler.cli.output import check_files, deliver, write_files
     from reconciler.errors import ExitCode
 
     chosen = Options(**given, paths=(planfile,))
+    check_files(chosen)
     document = read_plan(chosen.at(planfile), chosen)
+    for error in write_files(document, chosen):
+        raise error
     deliver(document, chosen)
-    write_files(document, chosen)
     return ExitCode.DONE
 
 

@@ -36,7 +36,7 @@ from ruamel.yaml.scanner import Scanner
 
 from reconciler.errors import Problem
 from reconciler.manifest.scalars import not_a_string, resolve
-from reconciler.manifest.syntax import may_be_valid, syntax_problem
+from reconciler.manifest.syntax import may_be_valid, syntax_problem, unreadable_at
 from reconciler.manifest.tree import Map, Place, Seq, Twice, YamlFile, place_of
 from reconciler.words import shown
 
@@ -71,13 +71,17 @@ def read(data: bytes, file: str) -> YamlFile:
     text = _decoded(data, document)
     text, restore = _without_breaks(text)
     text = _without_directives(text, document)
+    noted = len(document.problems)
     careful = bool(restore) or _NULL_ESCAPE.search(text) is not None
     attempt = _Composer(text, document, restore, careful=careful)
     try:
         attempt.compose(_FAST_PARSER(text).get_event)
     except YAMLError as error:
+        again = YamlFile(file, problems=document.problems[:noted], cut=document.cut)
+        if document.cut is None and (index := unreadable_at(error, text)) is not None:
+            return _read_before(text[:index], syntax_problem(error, text, file), again, restore)
         if document.cut is None and may_be_valid(error, text):
-            return _read_slowly(text, document, restore, error)
+            return _read_slowly(text, again, restore, error)
         _cut(document, attempt, syntax_problem(error, text, file))
     except _Refused as refused:
         document.problems.append(refused.problem)
@@ -86,26 +90,44 @@ def read(data: bytes, file: str) -> YamlFile:
 
 def _cut(document: YamlFile, attempt: _Composer, problem: Problem) -> None:
     """Keep of a file what stands before its first fault, so that what is wrong there is told as well."""
-    document.root = attempt.salvaged
+    document.root = attempt.salvaged if document.root is None else document.root
     if document.cut is None:  # else bytes that are no text come first: what follows them is not looked at
         document.problems.append(problem)
         document.cut = problem.location
 
 
-def _read_slowly(text: str, document: YamlFile, restore: Mapping[str, str], rejected: YAMLError) -> YamlFile:
+def _read_before(text: str, problem: Problem, again: YamlFile, restore: Mapping[str, str]) -> YamlFile:
+    """Read the whole lines before a character that no parser takes."""
+    again.problems.append(problem)
+    again.cut = problem.location
+    text = _whole_lines(text)
+    attempt = _Composer(text, again, restore, careful=True)
+    try:
+        attempt.compose(_FAST_PARSER(text).get_event)
+    except YAMLError:
+        again.root = attempt.salvaged if again.root is None else again.root
+    except _Refused as refused:
+        again.problems.append(refused.problem)
+    return again
+
+
+def _whole_lines(text: str) -> str:
+    """Return the text without its last line, of which only a part may be there."""
+    return text[: max(text.rfind("\n"), text.rfind("\r")) + 1]
+
+
+def _read_slowly(text: str, again: YamlFile, restore: Mapping[str, str], rejected: YAMLError) -> YamlFile:
     """Read with the other parser what libyaml rejected."""
-    document.problems = [problem for problem in document.problems if problem.code == "yaml_directive"]
-    again = YamlFile(document.file, problems=document.problems)
     attempt = _Composer(text, again, restore, careful=True)
     try:
         attempt.compose(_SlowParser(text).get_event)
     except YAMLError as error:
-        _cut(again, attempt, syntax_problem(error, text, document.file))
+        _cut(again, attempt, syntax_problem(error, text, again.file))
     except _Refused as refused:
         again.problems.append(refused.problem)
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         # The pure parser trips over some nonsense with errors of all sorts; libyaml has already named the fault.
-        again.problems.append(syntax_problem(rejected, text, document.file))
+        again.problems.append(syntax_problem(rejected, text, again.file))
     return again
 
 
@@ -134,7 +156,7 @@ def _decoded(data: bytes, document: YamlFile) -> str:
         message = f"byte 0x{data[error.start]:02x} is no valid UTF-8 here; save the file as UTF-8"
         document.complain("invalid_utf8", message, place_of(before, len(before)))
         document.cut = document.problems[-1].location
-        return before
+        return _whole_lines(before)
 
 
 def _without_breaks(text: str) -> tuple[str, Mapping[str, str]]:
@@ -220,7 +242,7 @@ class _Composer:
         next_event()
         event = next_event()
         if type(event) is StreamEndEvent:
-            self._document.readable = True
+            self._document.readable = self._document.cut is None
             return
         event = next_event()
         self._document.root = self._node(event, _place(event))
@@ -254,6 +276,7 @@ class _Composer:
         try:
             self._fill(node, merged)
         except YAMLError:
+            node.keys_at.pop(_MERGE, None)
             self.salvaged = node
             raise
         node.keys_at.pop(_MERGE, None)
@@ -344,7 +367,10 @@ class _Composer:
     def _alias(self, event: Event, place: Place) -> Any:
         if event.anchor not in self._anchors:
             name = shown(event.anchor)
-            self._refuse("yaml_syntax", f"*{name} refers to an anchor &{name} that this file does not set above", place)
+            message = f"*{name} refers to an anchor &{name} that this file does not set above"
+            self._document.complain("yaml_syntax", message, place)
+            self._document.undefined.add(self._document.location(place))
+            return ""
         node = self._anchors[event.anchor]
         if node is _OPEN:
             self._refuse("alias_cycle", f"*{shown(event.anchor)} refers to what it is itself a part of", place)

@@ -232,19 +232,19 @@ def read_document(document: YamlFile) -> FileManifest:
     except ValidationError as error:
         problems += [_worded(violation, document) for violation in violations(error, document)]
     problems += _across(entries, defaults, document)
-    if cut is not None:
-        problems = [problem for problem in problems if _stands_before(problem, cut, document.root)]
-    problems += document.problems
+    problems = [*document.problems, *(one for one in problems if _holds(one, cut, document))]
     if problems:
         refused = tuple((entry.ref, document.location(entry.place)) for entry in entries)
         return FileManifest(problems=in_order(problems), refused=refused)
     return FileManifest(tuple(_desired(entries, defaults, model, document.file)))
 
 
-def _stands_before(problem: Problem, cut: Location, root: Map) -> bool:
-    """Tell whether a problem of a file that ends too early would be one of the whole file, too."""
-    absence = problem.code == "missing_field" or (problem.code == "bad_version" and "version" not in root)
-    return not absence and problem.location is not None and problem.location < cut
+def _holds(problem: Problem, cut: Location | None, document: YamlFile) -> bool:
+    """Tell whether a problem is one of what was written, not of an undefined alias or of a file that ends too early."""
+    if problem.location is None or problem.location in document.undefined:
+        return False
+    absence = problem.code == "missing_field" or (problem.code == "bad_version" and "version" not in document.root)
+    return cut is None or (problem.location < cut and not absence)
 
 
 def _no_manifest(document: YamlFile) -> Problem:

@@ -32,6 +32,12 @@ def may_be_valid(error: Any, text: str) -> bool:
     return problem in _LIBYAML_ALONE
 
 
+def unreadable_at(error: Any, text: str) -> int | None:
+    """Return where the character stands that a parser refuses to read at all; `None` for other faults."""
+    found = _CONTROL.search(text) if getattr(error, "problem_mark", None) is None else None
+    return found.start() if found else None
+
+
 def syntax_problem(error: Any, text: str, file: str) -> Problem:
     """Say where the text stops being YAML, and how to mend it where that can be guessed."""
     mark = getattr(error, "problem_mark", None)

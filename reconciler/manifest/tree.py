@@ -78,7 +78,8 @@ class YamlFile:
     `readable` is false where no whole tree could be built. An empty file is readable and its root is `None`. `cut`
     is the place of the fault where the tree ends too early: then `root` has what stands before it, for the sake of
     its problems only. `odd_keys` are the places of keys that are no strings (already a problem). `plains` has the
-    unquoted scalars that are no strings, by place.
+    unquoted scalars that are no strings, by place, `undefined` the places of aliases that refer to nothing (a
+    problem too, whatever else might be said there).
     """
 
     file: str
@@ -89,6 +90,7 @@ class YamlFile:
     twice: list[Twice] = field(default_factory=list)
     plains: dict[Place, Plain] = field(default_factory=dict)
     odd_keys: set[Place] = field(default_factory=set)
+    undefined: set[Location] = field(default_factory=set)
 
     def location(self, place: Place) -> Location:
         """Return the place as people count it."""

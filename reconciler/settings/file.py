@@ -145,9 +145,9 @@ class SettingsModel(Strict):
 
 
 class InvalidSettings(InvalidInput):
-    """The settings file is invalid; `manifests` are the paths that it names all the same, to be checked as well."""
+    """The settings file is invalid; `manifests` are the paths that each target names, to be checked as well."""
 
-    def __init__(self, invalid: InvalidInput, file: Path, manifests: tuple[Path, ...]) -> None:
+    def __init__(self, invalid: InvalidInput, file: Path, manifests: tuple[tuple[Path, ...], ...]) -> None:
         super().__init__(*invalid.found)
         self.file = file
         self.root = file.parent
@@ -160,17 +160,16 @@ def read_settings(file: Path) -> tuple[SettingsModel, YamlFile]:
     try:
         return _validated(document), document
     except InvalidInput as invalid:
-        paths = tuple(file.parent / name for name in _manifests_named(document))
-        raise InvalidSettings(invalid, file, paths) from None
+        raise InvalidSettings(invalid, file, tuple(_manifests_named(document, file.parent))) from None
 
 
-def _manifests_named(document: YamlFile) -> Iterator[str]:
-    """Yield the manifest paths of all targets, as far as the file can be understood."""
+def _manifests_named(document: YamlFile, root: Path) -> Iterator[tuple[Path, ...]]:
+    """Yield the manifest paths of each target, as far as the file can be understood."""
     targets = document.root.get("targets") if isinstance(document.root, Map) else None
     nodes = [node for node in targets.values() if isinstance(node, Map)] if isinstance(targets, Map) else [Map()]
     for node in nodes:
         named = node.get("manifests", [MANIFESTS])
-        yield from (name for name in named if isinstance(name, str)) if isinstance(named, list) else ()
+        yield tuple(root / name for name in named if isinstance(name, str)) if isinstance(named, list) else ()
 
 
 def _bytes_of(file: Path) -> bytes:
@@ -183,18 +182,25 @@ def _bytes_of(file: Path) -> bytes:
 
 def _validated(document: YamlFile) -> SettingsModel:
     """Return the settings; raises `InvalidInput` with every problem of the file."""
-    if not document.readable:
+    if not document.readable and document.cut is None:
         raise InvalidInput(*in_order(document.problems))
     problems = [*document.problems, *twice_problems(document, lambda _owner, _key: None)]
     problems += _across(document)
     try:
         model = SettingsModel.model_validate({} if document.root is None else document.root)
     except ValidationError as error:
-        problems += [_worded(violation, document) for violation in violations(error, document)]
+        found = (_worded(violation, document) for violation in violations(error, document))
+        problems += [problem for problem in found if _holds(problem, document)]
         raise InvalidInput(*in_order(problems)) from None
     if problems:
         raise InvalidInput(*in_order(problems))
     return model
+
+
+def _holds(problem: Problem, document: YamlFile) -> bool:
+    """Tell whether a problem is one of the whole file, not of its ending too early."""
+    absence = problem.code in {"missing_field", "bad_version"}
+    return document.cut is None or (not absence and problem.location is not None and problem.location < document.cut)
 
 
 def _across(document: YamlFile) -> Iterator[Problem]:

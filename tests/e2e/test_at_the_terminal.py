@@ -73,7 +73,7 @@ def test_nobody_is_asked_where_a_guard_refuses(tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
 def test_a_signal_at_the_question_writes_nothing_but_the_document(number, code, stage):
     done = stage.scratch.at_terminal("apply --out json=a.json", number)
-    assert done.code in (code, -number), done  # a shell reports a death by signal as 128 and its number
+    assert done.code == code, done
     assert stage.api.bodies == []
     assert '"not_attempted"' in stage.scratch.read("a.json")
 

@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from signal import SIGINT, SIGTERM
 
 import pytest
@@ -165,3 +166,45 @@ def test_a_plan_that_blocks_a_removal_does_not_blank_it_later(tmp_path):
     assert done.code == 3
     assert "removals" in done.err
     assert not stage.api.bodies
+
+
+def test_the_same_id_under_two_targets_is_not_called_twice_declared_while_the_settings_are_invalid(stage):
+    for folder in ("one", "two"):
+        stage.scratch.write(f"{folder}/m.yaml", "version: 1\nthreads: {thread_1: {}}\n")
+    targets = "  one: {provider: emulator, manifests: [one]}\n  two: {provider: emulator, manifests: [two], x: y}\n"
+    stage.scratch.write("reconciler.yaml", f"version: 1\ntargets:\n{targets}")
+    done = stage.run("validate --format json")
+    assert [each["code"] for each in done.document["errors"]] == ["unknown_field"]
+
+
+def test_show_checks_its_files_like_every_other_command(stage):
+    assert stage.run("plan --out json=p.json").code == 0
+    done = stage.run("show p.json --out text=nowhere/p.txt")
+    assert done.code == 64
+    assert "there is no folder" in done.err
+
+
+def test_a_plan_that_was_broken_off_is_not_applied(tmp_path):
+    with staged(tmp_path, THREE, Api(HELD, lag={"GET": 0.4})) as stage:
+        process = stage.scratch.start("plan --parallelism 1 --quiet --out json=p.json")
+        until(lambda: len(stage.api.calls) == 2, "two reads")
+        os.kill(process.pid, SIGINT)
+        assert finished(process).code == 130
+        done = stage.run("apply p.json --yes")
+    assert done.code == 3
+    assert "broken off" in done.err
+
+
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM])
+def test_many_signals_while_reading_cost_nothing_of_the_document(tmp_path, number):
+    with staged(tmp_path, THREE, Api(HELD, lag={"GET": 0.5})) as stage:
+        process = stage.scratch.start("plan --format json --parallelism 2")
+        until(lambda: len(stage.api.calls) == 2, "two reads")
+        for _ in range(5):
+            os.kill(process.pid, number)
+            time.sleep(0.002)
+        done = finished(process)
+    assert done.code == {SIGINT: 130, SIGTERM: 143}[number]
+    assert done.document["requests"]["reads"] == 2
+    assert done.document["summary"]["failed"] == 3
+    assert [each["code"] for each in done.document["errors"]] == ["interrupted"]

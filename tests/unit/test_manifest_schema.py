@@ -252,8 +252,38 @@ def test_the_models_give_a_json_schema_with_descriptions(model: type[Manifest]) 
         ),
         (b"thread: {}\n  x: y\n", [("unknown_kind", 1), ("yaml_syntax", 2)]),
         (b"- a\nb: {", [("yaml_syntax", 2)]),
+        (
+            b"version: 1\nthreads:\n  a: {metadata: {n: 5}}\n  b: *nowhere\n  c: {x: y}\n",
+            [("not_a_string", 3), ("yaml_syntax", 4), ("unknown_field", 5)],
+        ),
+        (
+            b"version: 1\nthreads:\n  a: {metadata: *nowhere}\n  *nothing : {}\n",
+            [("yaml_syntax", 3), ("yaml_syntax", 4)],
+        ),
+        (
+            b"version: 1\nthreads:\n  a: {metadata: {n: 5}}\n  b: {metadata: {k: \x07}}\n  c: {x: y}\n",
+            [("not_a_string", 3), ("control_character", 4)],
+        ),
+        (b"version: 1\nthreads: {a: {x: y}}\n...\n}\n", [("unknown_field", 2), ("yaml_syntax", 4)]),
+        (b"version: 1\nthreads:\n  a: {metadata: {n: 5}}\n  1\xff2: {}\n", [("not_a_string", 3), ("invalid_utf8", 4)]),
+        (b"%TAG ! x\n---\nversion: 1\nthreads: {a: {metadata: {u: https://x}}}\n", [("yaml_tag", 1)]),
+        ("version: 1\n".encode("utf-16"), [("invalid_utf8", 1)]),
     ],
-    ids=["open quote", "no utf-8", "open list", "open map", "indentation", "no map"],
+    ids=[
+        "open quote",
+        "no utf-8",
+        "open list",
+        "open map",
+        "indentation",
+        "no map",
+        "undefined aliases",
+        "undefined aliases as map and as key",
+        "control character",
+        "after the end",
+        "half a key",
+        "the slow parser",
+        "utf-16",
+    ],
 )
 def test_a_fault_hides_only_the_rest_of_its_file(data, expected):
     problems = read_manifest(data, "m.yaml").problems
@@ -264,3 +294,8 @@ def test_what_stands_before_a_fault_counts_for_resources_declared_twice():
     found = read_manifest(b"version: 1\nthreads:\n  a: {}\n  b: {{\n", "m.yaml")
     assert [str(ref) for ref, _ in found.declared()] == ["thread/a", "thread/b"]
     assert not found.resources
+
+
+def test_a_merge_key_in_a_file_that_ends_too_early_is_no_resource():
+    found = read_manifest(b"version: 1\nthreads:\n  <<: {x: {}}\n  a: {{\n", "m.yaml")
+    assert [str(ref) for ref, _ in found.declared()] == ["thread/a"]

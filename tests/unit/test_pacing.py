@@ -22,7 +22,7 @@ def test_backoff_doubles_up_to_eight_seconds_less_a_quarter_at_most(attempt, cha
 
 @given(st.integers(0, 1000), st.floats(0, 1, exclude_max=True))
 def test_backoff_stays_within_its_bounds(attempt, chance):
-    assert 0.375 < backoff(attempt, chance) <= 8
+    assert 0.375 <= backoff(attempt, chance) <= 8
 
 
 @pytest.mark.parametrize(

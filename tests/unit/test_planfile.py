@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from reconciler.compare import Rules, judge
+from reconciler.compare import Action, Rules, judge
 from reconciler.dialects import MERGE, REPLACE
 from reconciler.document import ChangePart, Document, Identity, TargetPart, plan_parts
 from reconciler.errors import Fault, InvalidInput, Location
@@ -161,8 +161,17 @@ def whole_changes(**changed):
 
 @pytest.mark.parametrize(
     "changed",
-    [{"field": {"after": "evil"}}, {"field": {"before": "9"}}, {"planned": {"a": "evil"}}, {"observed": {"a": "1"}}],
-    ids=["after", "before", "planned", "observed"],
+    [
+        {"field": {"after": "evil"}},
+        {"field": {"before": "9"}},
+        {"planned": {"a": "evil"}},
+        {"observed": {"a": "1"}},
+        {"observed": None, "planned": None},
+        {"planned": None},
+        {"action": Action.KEEP},
+        {"action": Action.FAILED},
+    ],
+    ids=["after", "before", "planned", "observed", "no maps", "no plan", "kept", "failed"],
 )
 def test_a_plan_that_shows_one_thing_and_would_write_another_is_refused(changed):
     assert whole_changes()
@@ -187,4 +196,18 @@ def test_the_document_of_another_command_is_no_plan(kind):
 def test_a_code_that_is_none_is_refused(code):
     content = json.loads(dumps(document()))
     content["changes"][1]["error"]["code"] = code
+    assert refused(resealed(json.dumps(content))) == "not_a_plan"
+
+
+def test_a_plan_that_was_broken_off_is_refused():
+    unread = judge(Desired(Ref("thread", "u"), {}), Unread(Fault("not_attempted", "stopped")), None, Rules(MERGE))
+    saved = document(**plan_parts(Plan((unread,)), 0, keeps=False))
+    with pytest.raises(InvalidInput, match="broken off before it came to thread/u"):
+        changes_of(saved, lambda _kind: Rules(MERGE), "plan.json")
+
+
+@pytest.mark.parametrize("value", [["a"], {"a": 1}])
+def test_a_declared_value_that_is_no_scalar_is_refused(value):
+    content = json.loads(dumps(document()))
+    content["changes"][0]["declared"]["metadata"]["a"] = value
     assert refused(resealed(json.dumps(content))) == "not_a_plan"
