@@ -54,15 +54,25 @@ def calls(change: Change) -> tuple[Call, ...]:
     if not change.writable or change.planned is None:
         return ()
     if change.rules.dialect.whole:
-        return (_whole(change.planned, _removed(change), change.rules.dialect),)
+        return _whole(change, change.planned)
     return tuple(Call(frozen_map(dict(chunk))) for chunk in _chunks(_entries(change)))
 
 
-def _whole(planned: Metadata, removed: frozenset[str], dialect: Dialect) -> Call:
-    """Return the call with the whole planned map, and with nulls as far as it has room for them."""
-    room = MAX_PAIRS - len(planned) if dialect.removal is Removal.NULL else 0
-    nulled = sorted(removed)[: max(room, 0)]
-    return Call(frozen_map({**planned, **dict.fromkeys(nulled)}), omitted=removed.difference(nulled))
+def _whole(change: Change, planned: Metadata) -> tuple[Call, ...]:
+    """Return the calls with the whole map: one, or two where nulls beside the planned map would be too many entries.
+
+    Then the removals go first, beside as much as there is room for of what stays: foreign pairs before ours, which the
+    second call brings again.
+    """
+    removed = _removed(change)
+    if change.rules.dialect.removal is not Removal.NULL:
+        return (Call(planned, omitted=removed),)
+    nulls = dict.fromkeys(sorted(removed))
+    if len(planned) + len(nulls) <= MAX_PAIRS:
+        return (Call(frozen_map({**planned, **nulls})),)
+    staying = sorted((change.observed or EMPTY).keys() - removed, key=lambda key: (change.intent.owns(key), key))
+    kept = {key: planned[key] for key in staying[: max(MAX_PAIRS - len(nulls), 0)] if key in planned}
+    return (Call(frozen_map({**kept, **dict(islice(nulls.items(), MAX_PAIRS))})), Call(planned))
 
 
 def _removed(change: Change) -> frozenset[str]:
@@ -137,7 +147,15 @@ def learn(dialect: Dialect, call: Call, before: Metadata, answer: Metadata) -> D
     return dialect
 
 
-def learn_from_rejection(dialect: Dialect, call: Call, fault: Fault) -> Dialect:
-    """Return what a rejected call teaches: a server that rejects a null cannot remove a key."""
-    rejected = fault.status in _REJECTIONS and bool(call.nulled)
-    return MERGE if dialect is PROBE_NULL and rejected else dialect
+def learn_from_rejection(dialect: Dialect, call: Call, before: Metadata, fault: Fault) -> Dialect:
+    """Return what a rejected call teaches; the same dialect if it teaches nothing.
+
+    A server that rejects a null cannot remove a key. One that rejects a whole map that would, merged with what is
+    there, be too large, may be merging: then the removals are tried first.
+    """
+    if fault.status not in _REJECTIONS:
+        return dialect
+    if dialect is PROBE_NULL and call.nulled:
+        return MERGE
+    overfull = len(before.keys() | call.entries.keys()) > MAX_PAIRS
+    return PROBE_NULL if dialect is AUTO and call.omitted and overfull else dialect

@@ -261,9 +261,10 @@ class _Work:
         try:
             answer = await self._modify(asked, call, before, attempt)
         except ApiError as error:
-            taught = learn_from_rejection(asked, call, error.fault)
+            taught = learn_from_rejection(asked, call, before, error.fault)
             if taught is not asked:
-                self._lessons.take(kind, taught_by, taught)
+                if taught.settled:  # else a guess, for this resource alone
+                    self._lessons.take(kind, taught_by, taught)
                 return _Sent(before, taught)
             self._failed = call
             if error.fault.retry_in is None:

@@ -937,3 +937,23 @@ def test_the_first_reason_of_a_brake_stays():
     brake.pull("first")
     brake.pull("second")
     assert brake.not_attempted().message == "not attempted: first"
+
+
+@pytest.mark.parametrize("limited", [True, False], ids=["a limit after the merge", "no limit"])
+def test_a_key_can_be_swapped_where_there_is_no_room_for_a_null_beside_the_map(limited):
+    class Unlimited(FakeApi):
+        async def modify(self, ref, entries, attempt=0):
+            self.posts.append((ref, dict(entries)))
+            merged = {**self.held[ref], **entries}
+            self.held[ref] = {key: value for key, value in merged.items() if value is not None}
+            return Observed(dict(self.held[ref]))
+
+    full = {f"f{index:02}": "1" for index in range(15)} | {"old": "1"}
+    api = (FakeApi if limited else Unlimited)(MERGE_NULL, {REFS[0]: full})
+    rules = Rules(AUTO)
+    desired = desire({"old": None, "new": "1"}, REFS[:1])
+    done = carry_out(api, changes_for(desired, api, rules), rules)
+    assert results(done) == [OutcomeStatus.APPLIED]
+    assert api.held[REFS[0]].keys() == full.keys() - {"old"} | {"new"}
+    assert all(len(entries) <= 16 for _, entries in api.posts)
+    assert done.learned == {"thread": "merge-null"}
