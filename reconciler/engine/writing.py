@@ -229,7 +229,7 @@ class _Work:
         now, change = observed.metadata or EMPTY, self._change
         if _moved_by_others(change, known, aim, now):
             raise _Stop(OutcomeStatus.STALE, _STALE)
-        if self._failed is not None:
+        if self._failed is not None and shows(self._failed, known, now):  # it took effect, though it failed
             self._check_losses(lesson, self._failed, known, now)
         return observed
 
@@ -268,7 +268,7 @@ class _Work:
                 return _Sent(before, taught)
             self._failed = call
             if error.fault.retry_in is None:
-                return await self._settle(lesson, change, before, error)
+                return await self._settle(lesson, change, call, error)
             return _Sent(before, asked, error.fault.retry_in)
         self._check_losses(lesson, call, before, answer)
         if shows(call, before, answer):
@@ -279,13 +279,14 @@ class _Work:
             self._lessons.take(kind, taught_by, taught)
         return _Sent(answer, taught)
 
-    async def _settle(self, lesson: Lesson, change: Change, before: Metadata, error: ApiError) -> _Sent:
+    async def _settle(self, lesson: Lesson, change: Change, call: Call, error: ApiError) -> _Sent:
         """Return what a write that failed for good did all the same; raise its error if it did not do all of it."""
-        status = error.fault.status
-        if isinstance(error, TargetRefused) or self._failed is None or (status is not None and 400 <= status < 500):
-            raise error
+        status, before = error.fault.status, change.observed or EMPTY
+        if status is not None and 400 <= status < 500:
+            raise error  # an answer that says that nothing was done
         now = (await self._read()).metadata or EMPTY
-        self._check_losses(lesson, self._failed, before, now)
+        if shows(call, before, now):
+            self._check_losses(lesson, call, before, now)
         if verify(change, now) is not None:
             raise error
         return _Sent(now, change.rules.dialect)

@@ -8,6 +8,7 @@ from fakes import FakeApi
 from reconciler.compare import Action, Rules, judge
 from reconciler.dialects import AUTO, MERGE, MERGE_NULL, REPLACE, Removals
 from reconciler.engine import Application, Brake, apply, observe
+from reconciler.engine.lessons import Lessons
 from reconciler.engine.reading import SAMPLE
 from reconciler.errors import ApiError, Fault, ReconcilerError, TargetRefused
 from reconciler.events import ChangeDone, DialectLearned, OutcomeStatus, ReadDone, silence
@@ -957,3 +958,43 @@ def test_a_key_can_be_swapped_where_there_is_no_room_for_a_null_beside_the_map(l
     assert api.held[REFS[0]].keys() == full.keys() - {"old"} | {"new"}
     assert all(len(entries) <= 16 for _, entries in api.posts)
     assert done.learned == {"thread": "merge-null"}
+
+
+@pytest.mark.parametrize("fault", [Fault("rate_limited", "slow", 429, retry_in=0.001), PASSING], ids=["429", "reset"])
+def test_a_pair_that_others_removed_while_we_waited_is_no_loss_of_ours(fault):
+    class Busy(failing(1, fault)):
+        async def fetch(self, ref):
+            if self.posts:
+                self.held[ref].pop("seen", None)
+            return await super().fetch(ref)
+
+    api = Busy(MERGE, {REFS[0]: {"a": "0", "seen": "1"}})
+    rules = Rules(MERGE)
+    done = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules)
+    assert [(one.status, dict(one.lost)) for one in done.outcomes] == [(OutcomeStatus.APPLIED, {})]
+
+
+def test_a_write_that_was_rejected_is_not_looked_at_again():
+    def post(api, ref, answer):
+        raise ApiError(Fault("rejected", "no", 400))
+
+    api = Scripted(REPLACE, {REFS[0]: {"a": "0"}}, on_post=post)
+    rules = Rules(REPLACE)
+    (outcome,) = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules).outcomes
+    assert (outcome.status, outcome.fault.code, outcome.reads) == (OutcomeStatus.FAILED, "rejected", 1)
+
+
+def test_a_lesson_is_taken_once_and_a_late_one_not_at_all():
+    told = []
+    lessons = Lessons(lambda _kind: Rules(AUTO), told.append)
+    lessons.take("thread", AUTO, REPLACE)
+    lessons.take("thread", AUTO, MERGE)  # an answer to a call from before that lesson
+    lessons.take("thread", REPLACE, REPLACE)
+    assert lessons.of("thread").rules.dialect is REPLACE
+    assert told == [DialectLearned("thread", "replace")]
+
+
+def test_a_brake_that_is_pulled_already_lets_nobody_sleep():
+    brake = Brake()
+    brake.pull("stop")
+    asyncio.run(asyncio.wait_for(brake.sleep(3600), 5))
