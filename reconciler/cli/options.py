@@ -112,7 +112,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
                         help="Write the result to a file as well.  [repeatable]"),
     "color": click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
                           help="Colours; auto means on a terminal, unless NO_COLOR is set."),
-    "quiet": click.option("--quiet", "-q", is_flag=True, help="Only the result: no progress, and text as its summary."),
+    "quiet": click.option("--quiet", "-q", is_flag=True, help="No progress, and of text only errors and the summary."),
     "verbose": click.option("--verbose", "-v", is_flag=True, help="Log each request on standard error."),
     "all": click.option("--all", "show_all", is_flag=True, help="List resources that stay as they are, too."),
     "detailed_exitcode": click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 if anything differs."),

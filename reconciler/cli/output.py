@@ -30,10 +30,10 @@ def rendered(document: Document, form: str) -> str:
 
 def deliver(document: Document, options: Options) -> None:
     """Print the document in the chosen format."""
-    text = rendered(document, options.format)
-    if options.quiet and options.format == "text":
-        text = text.splitlines(keepends=True)[-1]
-    say(text, options)
+    from reconciler.render import terminal
+
+    brief = options.quiet and options.format == "text"
+    say(terminal.brief(document) if brief else rendered(document, options.format), options)
 
 
 def say(text: str, options: Options, *, err: bool = False) -> None:

@@ -74,6 +74,11 @@ def application(document: Document, told: int = 0) -> str:
     return _text(lines)
 
 
+def brief(document: Document) -> str:
+    """Return what `--quiet` leaves: the errors, and the summary."""
+    return errors(document) + render(document).splitlines(keepends=True)[-1]
+
+
 def errors(document: Document) -> str:
     """Return the errors alone."""
     return _text(_errors(document))
@@ -158,7 +163,7 @@ def _summary(document: Document) -> str:
         *([f"{summary.missing} missing"] if summary.missing else []),
         *([f"{summary.failed} failed"] if summary.failed else []),
         *([f"{_count(summary.blocked, 'field')} blocked"] if summary.blocked else []),
-        *([f"{_count(document.left, 'field')} left alone"] if document.left else []),
+        *([f"{_count(document.left, 'field')} left alone by --only"] if document.left else []),
         _count(document.requests.writes, "modify call"),
     ]
     return f"Plan: {', '.join(parts)}."
@@ -167,6 +172,8 @@ def _summary(document: Document) -> str:
 def _outcome(outcome: OutcomePart) -> Iterator[str]:
     if outcome.outcome in (OutcomeStatus.APPLIED, OutcomeStatus.NOT_ATTEMPTED):
         return
+    if outcome.outcome in (OutcomeStatus.MISSING, OutcomeStatus.FAILED) and not outcome.requests.reads:
+        return  # the plan has told it
     reason = f": {plain(outcome.error.message)}" if outcome.error else ""
     yield f"{plain(f'{outcome.kind}/{outcome.id}')}: {style(outcome.outcome.value, fg='red')}{reason}"
     for key, value in (outcome.lost or {}).items():

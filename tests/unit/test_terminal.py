@@ -98,6 +98,8 @@ DOCUMENTS = {
                 Ref("thread", "thread_def"),
                 OutcomeStatus.FAILED,
                 Fault("lost_pairs", "dropped"),
+                reads=1,
+                writes=1,
                 lost={"seen": HOSTILE},
             ),
             Outcome(
@@ -151,6 +153,18 @@ def test_errors_that_were_shown_with_the_plan_are_not_shown_again():
     assert "did not answer" in terminal.application(document)
     assert "did not answer" not in terminal.application(document, told=1)
     assert terminal.errors(document).count("\n") == 1
+
+
+def test_quiet_leaves_the_errors_and_the_summary():
+    lines = click.unstyle(terminal.brief(DOCUMENTS["plan_missing"])).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["manifests/support.yaml", "Plan"]
+    assert terminal.brief(DOCUMENTS["apply"]).count("\n") == 1
+
+
+def test_an_outcome_that_the_plan_has_told_is_not_told_again():
+    gone = Outcome(Ref("thread", "thread_gone"), OutcomeStatus.MISSING, Fault("missing", "No thread found"))
+    document = DOCUMENTS["plan_missing"].model_copy(update={"kind": "apply", "outcomes": outcomes(gone)})
+    assert click.unstyle(terminal.render(document)).count("No thread found") == 1
 
 
 @given(st.text())
