@@ -997,4 +997,12 @@ def test_a_lesson_is_taken_once_and_a_late_one_not_at_all():
 def test_a_brake_that_is_pulled_already_lets_nobody_sleep():
     brake = Brake()
     brake.pull("stop")
-    asyncio.run(asyncio.wait_for(brake.sleep(3600), 5))
+
+    async def nap():
+        sleeping = asyncio.ensure_future(brake.sleep(3600))
+        await asyncio.sleep(0)
+        slept = sleeping.done()
+        sleeping.cancel()
+        return slept
+
+    assert asyncio.run(nap())
