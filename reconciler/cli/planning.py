@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reconciler.cli.output import notice
 from reconciler.compare import Action
 from reconciler.document import plan_parts
 from reconciler.engine import Observation, observe
 from reconciler.errors import ExitCode, Problem
+from reconciler.model import Missing
 from reconciler.plan import Plan, make_plan
+from reconciler.words import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,9 +45,27 @@ def observe_and_plan(session: Session, report: Report) -> Made:
                 return await observe(reader, refs, parallelism=session.parallelism, brake=session.brake, emit=emit)
 
     observation = session.interruption.run(look, breakable=False)
+    _tell_requests(session, observation)
     plan = make_plan(session.selected, observation.readings, session.rules_of, only=options.only)
     report.parts |= plan_parts(plan, observation.reads, keeps=options.show_all)
     return Made(plan, observation)
+
+
+_REQUESTS_TOLD = 20
+"""Request ids of missing resources that are told; `--verbose` logs every request."""
+
+
+def _tell_requests(session: Session, observation: Observation) -> None:
+    """Tell on standard error by which requests ids were found missing; the document has the same bytes each time."""
+    asked = [
+        f"{ref}: missing (request {reading.fault.request_id})"
+        for ref, reading in observation.readings.items()
+        if isinstance(reading, Missing) and reading.fault.request_id
+    ]
+    for line in sorted(asked)[:_REQUESTS_TOLD]:
+        notice(plain(line), session.options)
+    if len(asked) > _REQUESTS_TOLD:
+        notice(f"and {len(asked) - _REQUESTS_TOLD} more missing; --verbose logs every request", session.options)
 
 
 def judge_run(

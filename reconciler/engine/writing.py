@@ -193,6 +193,8 @@ class _Work:
         """Write until nothing is left to write: call by call, each with a read before it."""
         dialect, rounds, attempt = lesson.rules.dialect, 0, 0
         known, aim = self._change.observed or EMPTY, self._change.observed or EMPTY
+        unfinished: Fault | None = None
+        left = 0
         while True:
             observed = await self._look(lesson, known, aim)
             change = compare(
@@ -203,6 +205,8 @@ class _Work:
             self._check_approved(change)
             if not change.writable:
                 return self._finished(change)
+            if unfinished is not None and len(change.writable) >= left:
+                raise _Stop(OutcomeStatus.FAILED, unfinished)  # a further call would do as little
             known, aim = change.observed or EMPTY, change.planned or EMPTY
             call, *more = calls(change)
             sent = await self._send(lesson, change, call, attempt)
@@ -214,7 +218,8 @@ class _Work:
             fault = verify(change, known)
             if fault is None:
                 return self._finished(change)
-            if more:
+            unfinished, left = (fault, len(change.writable)) if more else (None, 0)
+            if more and sent.taught is dialect:
                 continue
             rounds += 1
             following = _following(change, sent.taught, lesson)

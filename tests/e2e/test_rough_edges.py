@@ -208,3 +208,14 @@ def test_many_signals_while_reading_cost_nothing_of_the_document(tmp_path, numbe
     assert done.document["requests"]["reads"] == 2
     assert done.document["summary"]["failed"] == 3
     assert [each["code"] for each in done.document["errors"]] == ["interrupted"]
+
+
+def test_the_request_that_found_an_id_missing_is_told_beside_the_result(tmp_path):
+    manifest = "threads:\n" + "".join(f"  thread_{number:02}: {{}}\n" for number in range(25))
+    with staged(tmp_path, manifest, Api({})) as stage:
+        done = stage.run("plan --format json")
+        assert stage.run("plan --quiet").err == ""
+    assert done.code == 1
+    assert done.err.count("missing (request req_") == 20
+    assert done.err.endswith("and 5 more missing; --verbose logs every request\n")
+    assert "req_" not in done.out

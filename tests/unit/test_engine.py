@@ -6,7 +6,7 @@ import pytest
 from fakes import FakeApi
 
 from reconciler.compare import Action, Rules, judge
-from reconciler.dialects import AUTO, MERGE, MERGE_NULL, REPLACE, Removals
+from reconciler.dialects import AUTO, MERGE, MERGE_EMPTY, MERGE_NULL, REPLACE, Removals
 from reconciler.engine import Application, Brake, apply, observe
 from reconciler.engine.lessons import Lessons
 from reconciler.engine.reading import SAMPLE
@@ -1006,3 +1006,14 @@ def test_a_brake_that_is_pulled_already_lets_nobody_sleep():
         return slept
 
     assert asyncio.run(nap())
+
+
+@pytest.mark.parametrize("told", [MERGE_NULL, MERGE_EMPTY], ids=lambda dialect: dialect.name)
+def test_calls_that_bring_a_large_change_no_further_come_to_an_end(told):
+    old = {f"o{index:02}": "1" for index in range(10)}
+    rules = Rules(told)
+    declared = {**dict.fromkeys(old), **{f"n{index:02}": "1" for index in range(10)}}
+    for api in (Stripping(told, {REFS[0]: old}), FakeApi(MERGE, {REFS[0]: old})):
+        (outcome,) = carry_out(api, changes_for(desire(declared, REFS[:1]), api, rules), rules).outcomes
+        assert outcome.status is OutcomeStatus.FAILED
+        assert outcome.writes <= 2
