@@ -212,6 +212,8 @@ def fingerprint(intent: Intent, observed: Metadata, rules: Rules) -> str:
 def judge(desired: Desired, reading: Reading, base: Base | None, rules: Rules) -> Change:
     """Return the change of one resource: what reading it showed, held against what is desired."""
     intent = settle(desired, base)
+    if isinstance(reading, Missing) and desired.released:
+        reading = Observed(EMPTY)  # what is gone has nothing left to prune
     if isinstance(reading, Missing):
         # Missing is a state, told in the same bytes each time; the id of the request that showed it is not part of it.
         return Change(desired, Action.MISSING, rules, intent, fault=replace(reading.fault, request_id=None))
@@ -295,16 +297,16 @@ def _field(desired: Desired, intent: Intent, difference: Difference, base: Base 
 
 
 def _remembered(base: Base | None, key: str) -> BaseField:
-    if base is None or key in base.unknown:
+    if base is None or not base.knows(key):
         return BaseField(known=False)
     return BaseField(known=True, value=base.metadata.get(key))
 
 
 def _cause(base: Base | None, key: str, observed: Json, desired: Value | None) -> Cause:
     """Return why a field differs, by the table at the top of this module."""
-    if base is None or key in base.unknown:
+    if base is None or not base.knows(key):
         return Cause.UNATTRIBUTED
-    if not _mentions(base, key):
+    if not base.mentions(key):
         return Cause.PENDING
     remembered = base.metadata.get(key)
     if same(observed, remembered):
@@ -312,17 +314,10 @@ def _cause(base: Base | None, key: str, observed: Json, desired: Value | None) -
     return Cause.DRIFT if same(desired, remembered) else Cause.CONFLICT
 
 
-def _mentions(base: Base, key: str) -> bool:
-    """Tell whether the base speaks of a key; one that was exclusive asked for the absence of all others."""
-    if key in base.metadata:
-        return True
-    return base.ownership is Ownership.EXCLUSIVE and not matches(key, base.ignore)
-
-
 def _blocked(difference: Difference, intent: Intent, rules: Rules) -> Blocked | None:
     removes = difference.op is Op.REMOVE
     if removes and intent.protect:
-        return Blocked("protected", "the resource is protected; drop `protect: true` to allow removals")
+        return Blocked("protected", "the resource is protected; an apply without `protect: true` frees the next one")
     if removes and rules.dialect.removal is Removal.IMPOSSIBLE and not rules.blanks:
         return Blocked("unremovable", "this API cannot remove a key; `removals: blank` would write an empty value")
     if difference.after == "" and not rules.dialect.stores_empty:

@@ -21,8 +21,11 @@ from reconciler.model import Json, Ownership, Ref
 from reconciler.plan import Plan, Summary, summarise
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from reconciler.errors import Fault, Location, Problem
     from reconciler.events import Outcome
+    from reconciler.model import Base
 
 FORMAT_VERSION = "1.0"
 
@@ -154,8 +157,26 @@ class BaseFieldPart(Part):
     value: Json = None
 
 
+class CommitPart(Part):
+    """A commit, as people look for it; `date` is an ISO date, null with the author for a line that is not committed."""
+
+    commit: Text | None = None
+    author: Text | None = None
+    date: Text | None = None
+
+
+class AcceptedPart(Part):
+    """Why a drifted value is no alarm, and until which day."""
+
+    until: Text | None = None
+    reason: Text | None = None
+
+
 class FieldPart(Part):
-    """One key that differs; null before or after means absent."""
+    """One key that differs; null before or after means absent.
+
+    `blame` has the commit that declared it (`--blame`), `origin` the one that once declared the value that was found.
+    """
 
     key: Text
     op: Op
@@ -165,18 +186,24 @@ class FieldPart(Part):
     blocked: Reason | None = None
     base: BaseFieldPart
     source: Place | None = None
+    blame: CommitPart | None = None
+    origin: CommitPart | None = None
+    accepted: AcceptedPart | None = None
 
 
 class Declared(Part):
     """What the manifest declared for a planned resource, defaults merged in.
 
-    `pruned`: keys that only the base mentions. `left`: keys that `--only` leaves alone.
+    `protected`: removals are blocked, be it by the base. `pruned`: keys that only the base mentions. `left`: keys that
+    `--only` leaves alone. `released`: it left the manifests.
     """
 
     metadata: DeclaredPairs
     ownership: Ownership
     ignore: tuple[str, ...]
     protect: bool
+    protected: bool = False
+    released: bool = False
     pruned: tuple[Text, ...] = ()
     left: tuple[Text, ...] = ()
 
@@ -203,6 +230,28 @@ class ChangePart(Part):
         return Ref(self.kind, self.id)
 
 
+class AgreeingPart(Part):
+    """A resource that is as declared, which an apply of this plan will remember."""
+
+    kind: str
+    id: str
+    declared: Declared
+
+    @property
+    def ref(self) -> Ref:
+        """Return the reference."""
+        return Ref(self.kind, self.id)
+
+
+class ReleasedPart(Part):
+    """A resource that left the manifests: the keys that we owned, and the commit that declared them last."""
+
+    kind: str
+    id: str
+    keys: tuple[Text, ...]
+    commit: str | None = None
+
+
 class OutcomePart(Part):
     """What became of one change; `lost` has the pairs that the server dropped unasked."""
 
@@ -225,7 +274,11 @@ DocumentKind = Literal["plan", "apply", "drift", "validate"]
 
 
 class Document(Part):
-    """The whole document, without its digest."""
+    """The whole document, without its digest.
+
+    `offline`: nothing was read, what a revision declares stands for what would be there. `now`: the day (ISO) that
+    accepted drift was held against. `undoes`: the run that a rollback turns back. `notes`: what to know beside it.
+    """
 
     format_version: str = FORMAT_VERSION
     tool_version: str = __version__
@@ -241,7 +294,12 @@ class Document(Part):
     left: int = 0
     outcomes: tuple[OutcomePart, ...] | None = None
     learned: dict[str, str] | None = None
-    released: tuple[Json, ...] = ()
+    agreeing: tuple[AgreeingPart, ...] = ()
+    released: tuple[ReleasedPart, ...] = ()
+    offline: bool = False
+    now: str | None = None
+    undoes: str | None = None
+    notes: tuple[Reason, ...] = ()
     errors: tuple[Finding, ...] = ()
 
 
@@ -263,12 +321,23 @@ def plan_parts(plan: Plan, reads: int, *, keeps: bool) -> dict[str, Any]:
     shown = [change for change in plan.changes if keeps or change.action is not Action.KEEP]
     scale = scale_of(plan.changes)
     return {
-        "summary": _summary(summarise(plan.changes)),
+        "summary": _summary(summarise(plan.changes, len(plan.released))),
         "looked_at": Looked(read=scale.read, pairs=scale.pairs),
         "requests": Requests(reads=reads, writes=plan.writes),
         "changes": tuple(map(_change, shown)),
         "left": plan.left,
+        "released": tuple(_released(ref, base) for ref, base in sorted(plan.released.items())),
     }
+
+
+def _released(ref: Ref, base: Base) -> ReleasedPart:
+    keys = tuple(sorted(key for key, value in base.metadata.items() if value is not None))
+    return ReleasedPart(kind=ref.kind, id=ref.id, keys=keys, commit=base.commit)
+
+
+def agreeing_parts(changes: Iterable[Change]) -> tuple[AgreeingPart, ...]:
+    """Return the parts of a saved plan that let its apply remember resources with nothing to write."""
+    return tuple(AgreeingPart(kind=one.ref.kind, id=one.ref.id, declared=_declared_by(one)) for one in changes)
 
 
 def _summary(summary: Summary) -> SummaryPart:
@@ -296,14 +365,21 @@ def _change(change: Change) -> ChangePart:
         fields=tuple(map(_field, change.fields)),
         fingerprint=change.fingerprint if change.observed is not None else None,
         error=_reason(change.fault),
-        declared=Declared(
-            metadata=desired.metadata,
-            ownership=desired.ownership,
-            ignore=desired.ignore,
-            protect=change.intent.protect,
-            pruned=tuple(sorted(change.intent.demands.keys() - desired.metadata.keys())),
-            left=tuple(sorted(change.intent.left)),
-        ),
+        declared=_declared_by(change),
+    )
+
+
+def _declared_by(change: Change) -> Declared:
+    desired = change.desired
+    return Declared(
+        metadata=desired.metadata,
+        ownership=desired.ownership,
+        ignore=desired.ignore,
+        protect=desired.protect,
+        protected=change.intent.protect,
+        released=desired.released,
+        pruned=tuple(sorted(change.intent.demands.keys() - desired.metadata.keys())),
+        left=tuple(sorted(change.intent.left)),
     )
 
 

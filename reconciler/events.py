@@ -29,7 +29,8 @@ class Outcome:
     """What became of one change, why if it was not applied, and the calls that it took.
 
     `blocked` includes the case where other fields of the resource were written. `lost` are pairs that the
-    server dropped although they were not sent, with the values that they had.
+    server dropped although they were not sent, with the values that they had. `seen` is the map that the last look at
+    the resource showed, `None` where there was none after the plan's own.
     """
 
     ref: Ref
@@ -38,6 +39,7 @@ class Outcome:
     reads: int = 0
     writes: int = 0
     lost: Metadata = field(default_factory=lambda: EMPTY)
+    seen: Metadata | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,8 @@ class Desired:
     """What a manifest asks for on one resource, its file's defaults merged in.
 
     `metadata` maps a key to its value, or to `None` where the key shall not exist; a key that it does not
-    mention is silent. `location` is that of the id, `sources` has the place of each declared key.
+    mention is silent. `location` is that of the id, `sources` has the place of each declared key. A resource that is
+    `released` left the manifests: nothing is asked for, so that what only the base mentions goes.
     """
 
     ref: Ref
@@ -106,14 +107,16 @@ class Desired:
     accept: tuple[Acceptance, ...] = ()
     location: Location | None = None
     sources: Mapping[str, Location] = field(default_factory=dict)
+    released: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
     """What we last applied to one resource, per field.
 
-    A key in `metadata` has its value there, or `None` (null: it shall not exist); other keys were silent,
-    except those in `unknown`, of which nothing is known (they never were verified).
+    A key in `metadata` has its value there, or `None` (null: it shall not exist); those in `unknown` never were verified,
+    so nothing is known of them. Every other key was silent; under `exclusive` silence asked for its absence, except
+    for ignored keys and those in `silent`. `commit` is the one whose declaration this was, for people to look up.
     """
 
     metadata: Mapping[str, Value | None]
@@ -121,6 +124,23 @@ class Base:
     ignore: tuple[str, ...] = ()
     protect: bool = False
     unknown: frozenset[str] = frozenset()
+    silent: frozenset[str] = frozenset()
+    commit: str | None = field(default=None, compare=False)
+
+    def mentions(self, key: str) -> bool:
+        """Tell whether the base speaks of a key; one that was exclusive asked for the absence of all others."""
+        if key in self.metadata:
+            return True
+        exclusive = self.ownership is Ownership.EXCLUSIVE and key not in self.silent
+        return exclusive and not matches(key, self.ignore)
+
+    def knows(self, key: str) -> bool:
+        """Tell whether anything is known of a key, be it that it was silent."""
+        return key not in self.unknown
+
+
+NOTHING_APPLIED = Base(EMPTY)
+"""The base of a resource that was never applied, where it is known that it never was."""
 
 
 @dataclass(frozen=True, slots=True)

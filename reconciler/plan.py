@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from reconciler.calls import calls
 from reconciler.compare import Action, Cause, Change, Rules, Selection, judge, restrict
+from reconciler.model import EMPTY, Desired
 
 if TYPE_CHECKING:
     from reconciler.diff import Op
-    from reconciler.model import Base, Desired, Reading, Ref
+    from reconciler.model import Base, Reading, Ref
 
 RulesOf: TypeAlias = Callable[[str], Rules]
 """From the name of a kind to how the target treats an update of it."""
@@ -39,10 +40,14 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The changes, sorted by reference, `keep` included; `left` counts the fields that `--only` left alone."""
+    """The changes, sorted by reference, `keep` included; `left` counts the fields that `--only` left alone.
+
+    `released` has the resources that left the manifests, with what we last applied to them; nothing happens to them.
+    """
 
     changes: tuple[Change, ...]
     left: int = 0
+    released: Mapping[Ref, Base] = field(default_factory=dict)
 
     @property
     def writes(self) -> int:
@@ -62,22 +67,28 @@ def make_plan(
     *,
     bases: Mapping[Ref, Base] | None = None,
     only: Selection | None = None,
+    released: Mapping[Ref, Base] | None = None,
 ) -> Plan:
     """Judge every desired resource by its reading and its base; `only` leaves other fields alone.
 
-    `bases` is `None` where nothing is known of what was applied last.
+    Of a resource that is not among the `bases`, nothing is known of what was applied last.
     """
     known = bases or {}
     whole = [judge(one, readings[one.ref], known.get(one.ref), rules_of(one.ref.kind)) for one in desired]
     whole.sort(key=lambda change: change.ref)
     if only is None:
-        return Plan(tuple(whole))
+        return Plan(tuple(whole), released=released or {})
     kept = [restrict(change, known.get(change.ref), only) for change in whole]
     left = sum(len(change.fields) for change in whole) - sum(len(change.fields) for change in kept)
-    return Plan(tuple(kept), left)
+    return Plan(tuple(kept), left, released or {})
 
 
-def summarise(changes: Iterable[Change]) -> Summary:
+def released_desire(ref: Ref, base: Base) -> Desired:
+    """Return what is asked for on a resource that left the manifests, once it is to be pruned: nothing."""
+    return Desired(ref, EMPTY, ignore=base.ignore, released=True)
+
+
+def summarise(changes: Iterable[Change], released: int = 0) -> Summary:
     """Return the sums over changes."""
     actions: Counter[Action] = Counter()
     ops: Counter[Op] = Counter()
@@ -88,4 +99,4 @@ def summarise(changes: Iterable[Change]) -> Summary:
         ops.update(field.op for field in change.fields)
         causes.update(field.cause for field in change.fields)
         blocked += len(change.blocked)
-    return Summary(actions, ops, causes, blocked)
+    return Summary(actions, ops, causes, blocked, released)

@@ -37,17 +37,22 @@ def dumps(document: Document) -> str:
 
 def _content(document: Document) -> dict[str, Any]:
     content = document.model_dump(mode="python")
-    # Parts that belong to an apply only, or to a change that failed, are left out elsewhere.
-    for name in ("outcomes", "learned"):
-        if content[name] is None:
-            del content[name]
+    # What belongs to some runs, changes or fields only is left out elsewhere.
+    _drop(content, "outcomes", "learned", "agreeing", "offline", "now", "undoes")
     for change in content["changes"]:
-        if change["error"] is None:
-            del change["error"]
+        _drop(change, "error")
+        for field in change["fields"]:
+            _drop(field, "blame", "origin", "accepted")
     for outcome in content.get("outcomes", ()):
-        if outcome["lost"] is None:
-            del outcome["lost"]
+        _drop(outcome, "lost")
     return content
+
+
+def _drop(part: dict[str, Any], *names: str) -> None:
+    """Leave out the named parts where they say nothing; that an apply has no outcomes does say something."""
+    for name in names:
+        if part[name] in (None, False) or (part[name] == () and name != "outcomes"):
+            del part[name]
 
 
 def digest(content: Mapping[str, Any]) -> str:
@@ -162,7 +167,7 @@ def _restore(part: ChangePart, rules_of: RulesOf, file: str) -> Change:
         )
         raise _unsound(file, "other_dialect", message)
     return Change(
-        desired=_desired(part),
+        desired=desired_of(part),
         action=part.action,
         rules=rules,
         intent=_intent(part),
@@ -173,7 +178,8 @@ def _restore(part: ChangePart, rules_of: RulesOf, file: str) -> Change:
     )
 
 
-def _desired(part: ChangePart) -> Desired:
+def desired_of(part: ChangePart) -> Desired:
+    """Return what was declared for a planned resource."""
     declared = part.declared
     return Desired(
         ref=part.ref,
@@ -183,6 +189,7 @@ def _desired(part: ChangePart) -> Desired:
         protect=declared.protect,
         location=_location(part.source),
         sources={field.key: location for field in part.fields if (location := _location(field.source))},
+        released=declared.released,
     )
 
 
@@ -195,7 +202,7 @@ def _intent(part: ChangePart) -> Intent:
         exclusive=declared.ownership is Ownership.EXCLUSIVE,
         ignore=declared.ignore,
         left=left,
-        protect=declared.protect,
+        protect=declared.protect or declared.protected,
     )
 
 

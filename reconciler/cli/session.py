@@ -15,7 +15,8 @@ from reconciler.cli.progress import progress
 from reconciler.compare import Rules
 from reconciler.document import BasePart, Head, Identity, TargetPart
 from reconciler.errors import InvalidInput, Problem, WrongUsage
-from reconciler.git import work_tree
+from reconciler.git import Repository, repository
+from reconciler.git.worktree import work_tree
 from reconciler.kinds import KINDS
 from reconciler.model import matches
 
@@ -44,6 +45,7 @@ class Session:
     interruption: Interruption
     declared: tuple[Desired, ...] = ()
     selected: tuple[Desired, ...] = ()
+    repository: Repository | None = None
 
     @property
     def target(self) -> Target:
@@ -77,7 +79,7 @@ class Session:
 
     def _head(self) -> Head:
         ours = [*self.target.manifests, *([self.settings.file] if self.settings.file else [])]
-        state = work_tree(self.settings.root, ours)
+        state = work_tree(self.repository, ours) if self.repository else None
         return Head(commit=state.commit, dirty=state.dirty) if state else Head()
 
     # --- the API ------------------------------------------------------------------------------------------------------
@@ -136,7 +138,9 @@ def open_session(options: Options, report: Report, *, manifests: bool = True) ->
         found = settings.resolve(cwd=options.cwd, env=os.environ, config=options.config, target=options.target)
     except settings.InvalidSettings as invalid:
         raise InvalidInput(*invalid.found, *(_also_wrong(invalid, options) if manifests else ())) from invalid
-    session = Session(options, found, Interruption(lambda line: notice(line, options)))
+    session = Session(
+        options, found, Interruption(lambda line: notice(line, options)), repository=repository(found.root)
+    )
     session.introduce(report)
     if manifests:
         loaded = load(found, options).resources

@@ -4,7 +4,9 @@ import subprocess
 
 import pytest
 
-from reconciler.git import WorkTree, work_tree
+from reconciler.git import GitFailed, Repository
+from reconciler.git import repository as around
+from reconciler.git.worktree import WorkTree, work_tree
 
 
 def git(folder, *arguments):
@@ -25,44 +27,63 @@ def repository(tmp_path):
 
 
 def test_a_clean_work_tree_has_its_commit(repository):
-    assert work_tree(repository, [repository / "manifests"]) == WorkTree(
+    assert work_tree(around(repository), [repository / "manifests"]) == WorkTree(
         git(repository, "rev-parse", "HEAD"), dirty=False
     )
 
 
 def test_a_changed_manifest_is_dirty(repository):
     (repository / "manifests" / "a.yaml").write_text("version: 1 # changed\n")
-    assert work_tree(repository, [repository / "manifests"]).dirty
+    assert work_tree(around(repository), [repository / "manifests"]).dirty
 
 
 def test_a_new_manifest_is_dirty(repository):
     (repository / "manifests" / "ä \n.yaml").write_text("version: 1\n")
-    assert work_tree(repository, [repository / "manifests"]).dirty
+    assert work_tree(around(repository), [repository / "manifests"]).dirty
 
 
 def test_other_files_do_not_count(repository):
     (repository / "other.txt").write_text("2\n")
-    assert work_tree(repository, [repository / "manifests"]).dirty is False
-    assert work_tree(repository, []).dirty is False
+    assert work_tree(around(repository), [repository / "manifests"]).dirty is False
+    assert work_tree(around(repository), []).dirty is False
 
 
 def test_a_file_beyond_the_repository_cannot_be_told(repository, tmp_path):
-    assert work_tree(repository, [tmp_path / "elsewhere"]).dirty is None
+    assert work_tree(around(repository), [tmp_path / "elsewhere"]).dirty is None
 
 
 def test_asking_writes_nothing(repository):
     index = (repository / ".git" / "index").read_bytes()
     (repository / "manifests" / "a.yaml").touch()
-    work_tree(repository, [repository / "manifests"])
+    work_tree(around(repository), [repository / "manifests"])
     assert (repository / ".git" / "index").read_bytes() == index
 
 
 def test_outside_git_and_before_the_first_commit_there_is_none(tmp_path):
-    assert work_tree(tmp_path, []) is None
+    assert around(tmp_path) is None
     git(tmp_path, "init", "-q")
-    assert work_tree(tmp_path, []) is None
+    assert work_tree(around(tmp_path), []) is None
 
 
 def test_without_git_there_is_none(repository, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert work_tree(repository, []) is None
+    assert around(repository) is None
+
+
+def test_a_subfolder_and_another_work_tree_share_one_repository(repository, tmp_path):
+    git(repository, "worktree", "add", "-q", str(tmp_path / "beside"))
+    common = (repository / ".git").resolve()
+    assert around(repository / "manifests") == Repository(repository.resolve(), common)
+    assert around(tmp_path / "beside" / "manifests") == Repository((tmp_path / "beside").resolve(), common)
+
+
+def test_variables_that_a_hook_is_started_with_lead_nowhere_else(repository, tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
+    assert around(repository) is not None
+
+
+def test_a_repository_that_git_refuses_to_look_at_is_an_error(repository):
+    (repository / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+    (repository / ".git" / "config").write_text("[core\n")
+    with pytest.raises(GitFailed, match="config"):
+        around(repository)
