@@ -114,9 +114,9 @@ class Desired:
 class Base:
     """What we last applied to one resource, per field.
 
-    A key in `metadata` has its value there, or `None` (null: it shall not exist); those in `unknown` never were verified,
-    so nothing is known of them. Every other key was silent; under `exclusive` silence asked for its absence, except
-    for ignored keys and those in `silent`. `commit` is the one whose declaration this was, for people to look up.
+    A key in `metadata` has its value there, or `None` (null: it shall not exist). Nothing is known of those in
+    `unknown`: they never were verified. Every other key was silent; under `exclusive` silence asked for its absence,
+    except for ignored keys and those in `silent`. `commit` is the one whose declaration this was, for people.
     """
 
     metadata: Mapping[str, Value | None]

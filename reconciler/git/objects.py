@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from reconciler.git import GitFailed, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from reconciler.git import Repository
+
+FALLBACK = ("reconciler", "reconciler@localhost")
+"""Name and address of whoever git knows nothing of, as in most CI jobs: `commit-tree` fails without any."""
+PATIENCE = (0.02, 0.05, 0.1, 0.2, 0.4)
+"""Seconds between the attempts to move a ref that somebody else holds locked."""
+
+_DURABLE = ("-c", "core.fsync=all")
+"""A ref must not outlive, in a crash, the objects that it leads to."""
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def contents(repository: Repository, names: Iterable[str]) -> dict[str, bytes | None]:
@@ -37,3 +49,128 @@ def contents(repository: Repository, names: Iterable[str]) -> dict[str, bytes | 
     if at != len(output):
         raise GitFailed("git cat-file answered with something else than was asked for")
     return found
+
+
+def entries(repository: Repository, tree: str) -> dict[str, str]:
+    """Return the files of a tree or a commit, in all its folders: path to blob id. Raises `GitFailed`."""
+    found: dict[str, str] = {}
+    for entry in text(repository.run("ls-tree", "-r", "-z", "--full-tree", tree)).split("\0")[:-1]:
+        about, _, path = entry.partition("\t")
+        found[path] = about.split(" ")[2]
+    return found
+
+
+def tip(repository: Repository, ref: str) -> str | None:
+    """Return the commit that a ref, by its full name, is at; `None` where there is none.
+
+    Raises `GitFailed` for a ref that is broken, so that it does not pass for one that is absent.
+    """
+    try:
+        return repository.line("show-ref", "--verify", "--hash", ref)
+    except GitFailed as error:
+        if str(error) != f"fatal: '{ref}' - not a valid ref":
+            raise
+    # That is what it says of an empty file, too, as a crash may leave it; this one warns of it.
+    try:
+        repository.run("rev-parse", "--verify", ref)
+    except GitFailed as error:
+        if "broken" in str(error):
+            raise
+    return None
+
+
+def holds(repository: Repository, commit: str) -> bool:
+    """Tell whether a commit is here."""
+    return repository.ask("cat-file", "-t", commit) == "commit"
+
+
+def merge_bases(repository: Repository, one: str, other: str) -> tuple[str, ...]:
+    """Return the best common ancestors of two commits; a commit that is an ancestor of the other is the only one.
+
+    Raises `GitFailed` where one of the two is not here.
+    """
+    # Not `merge-base`: it fails in the same way for two commits that share nothing and for one that is not here.
+    lines = repository.line("rev-parse", f"{one}...{other}").splitlines()
+    return tuple(line[1:] for line in lines if line.startswith("^"))
+
+
+def history(repository: Repository, commit: str) -> list[str]:
+    """Return the commits behind this one and itself, newest first, without those that unite others."""
+    return repository.line("rev-list", "--no-merges", commit).splitlines()
+
+
+def cut(repository: Repository, *commits: str) -> bool:
+    """Tell whether the history behind these commits ends early here, as in a shallow clone."""
+    ends = repository.line("rev-list", "--max-parents=0", *commits).splitlines()
+    # What a commit itself says of its parents stays true where the clone has been told to forget them.
+    heads = ((raw or b"").partition(b"\n\n")[0] for raw in contents(repository, ends).values())
+    return any(b"\nparent " in head for head in heads)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def write_blobs(repository: Repository, blobs: Sequence[bytes]) -> list[str]:
+    """Write blobs, all in one process, and return their ids in the same order. Raises `GitFailed`."""
+    if not blobs:
+        return []
+    stream = bytearray(b"feature done\n")  # with it, a stream that is cut off is an error
+    for mark, content in enumerate(blobs, 1):
+        stream += b"blob\nmark :%d\ndata %d\n%b\nget-mark :%d\n" % (mark, len(content), content, mark)
+    stream += b"done\n"
+    ids = text(repository.run(*_DURABLE, "fast-import", "--quiet", given=bytes(stream))).split()
+    if len(ids) != len(blobs):
+        raise GitFailed(f"git fast-import wrote {len(ids)} of {len(blobs)} objects")
+    return ids
+
+
+def write_tree(repository: Repository, files: Mapping[str, str]) -> str:
+    """Write a tree of blobs that are there already (path to blob id) and return its id. Raises `GitFailed`."""
+    folders: dict[str, dict[str, str]] = {}
+    lines: list[str] = []
+    for path, blob in files.items():
+        folder, inside, rest = path.partition("/")
+        if inside:
+            folders.setdefault(folder, {})[rest] = blob
+        else:
+            lines.append(f"100644 blob {blob}\t{path}\0")
+    lines += [f"040000 tree {write_tree(repository, below)}\t{folder}\0" for folder, below in folders.items()]
+    return text(repository.run(*_DURABLE, "mktree", "-z", given="".join(lines).encode())).strip()
+
+
+def write_commit(repository: Repository, tree: str, parents: Sequence[str], message: str) -> str:
+    """Write a commit and return its id; who made it is as git is configured, or `FALLBACK`. Raises `GitFailed`."""
+    options = [option for parent in parents for option in ("-p", parent)]
+    command = (*_DURABLE, "commit-tree", "--no-gpg-sign", tree, *options)
+    return text(repository.run(*command, given=message.encode("utf-8", "replace"), env=_identity(repository))).strip()
+
+
+def _identity(repository: Repository) -> dict[str, str]:
+    name, address = FALLBACK
+    env: dict[str, str] = {}
+    for role in ("AUTHOR", "COMMITTER"):
+        if repository.ask("var", f"GIT_{role}_IDENT") is None:
+            env |= {f"GIT_{role}_NAME": name, f"GIT_{role}_EMAIL": address}
+    return env
+
+
+def move(repository: Repository, ref: str, new: str, old: str | None) -> bool:
+    """Move a ref from `old` (`None`: create it) to `new`; return `False`, moving nothing, where it is elsewhere.
+
+    Raises `GitFailed` where it cannot be moved at all.
+    """
+    command = f"create {ref} {new}\n" if old is None else f"update {ref} {new} {old}\n"
+    pauses = iter(PATIENCE)
+    while True:
+        try:
+            repository.run(*_DURABLE, "update-ref", "--no-deref", "--stdin", given=command.encode())
+        except GitFailed:
+            if tip(repository, ref) != old:
+                return False
+            # Whoever holds the lock is about to move the ref, or left the lock behind when it died.
+            pause = next(pauses, None)
+            if pause is None:
+                raise
+            time.sleep(pause)
+        else:
+            return True

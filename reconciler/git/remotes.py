@@ -1,0 +1,57 @@
+"""Fetching and pushing one ref, without anything that git would do on the side.
+
+No tags, no submodules, no hooks before a push, no tracking refs, no FETCH_HEAD, no maintenance; and no refspec has a
+`+`, so that neither side can lose what the other does not have.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reconciler.git import Repository
+
+EVERYTHING = 1_000_000_000
+"""A depth that no history has. Not git's own word for it, `--unshallow`: that completes all branches, too."""
+
+_FETCH = (
+    "--quiet", "--refmap=", "--no-tags", "--no-prune", "--no-write-fetch-head", "--no-recurse-submodules",
+    "--no-auto-maintenance", "--no-write-commit-graph", "--no-filter",
+)  # fmt: skip
+"""What fetching leaves alone. Without the empty `--refmap`, a mirror's `+refs/*:refs/*` would overwrite our own ref;
+with the filter of a partial clone, every file of the ledger would be asked for one by one."""
+
+_PUSH = ("--no-verify", "--no-follow-tags", "--recurse-submodules=no", "--no-signed")
+
+_QUIET = ("-c", "advice.pushUpdateRejected=false", "-c", "color.ui=false")
+"""What git says goes into one sentence of ours: advice about branches would mislead there."""
+
+
+def remote_tip(repository: Repository, remote: str, ref: str) -> str | None:
+    """Return the commit that a ref is at in a remote; `None` where it has none. Raises `GitFailed`."""
+    # The argument is a pattern that also matches at the end of longer names.
+    for line in repository.line("ls-remote", "--", remote, ref).splitlines():
+        commit, _, name = line.partition("\t")
+        if name == ref:
+            return commit
+    return None
+
+
+def fetch(repository: Repository, remote: str, ref: str, depth: int | None = None) -> None:
+    """Fetch what a ref of a remote leads to; no ref of ours moves. Raises `GitFailed`.
+
+    `depth` completes, in a clone that was cut, the history of this ref alone.
+    """
+    deepen = () if depth is None else (f"--depth={depth}",)
+    repository.run(*_QUIET, "fetch", *_FETCH, *deepen, "--", remote, ref)
+
+
+def push(repository: Repository, remote: str, ref: str) -> None:
+    """Push a ref to the one of its name in a remote. Raises `GitFailed`, also where the remote has something else."""
+    repository.run(*_QUIET, "push", *_PUSH, "--", remote, f"{ref}:{ref}")
+
+
+def without_password(text: str) -> str:
+    """Return a text (the name of a remote, what git said) with users and passwords taken out of its URLs."""
+    return re.sub(r"(://)[^/\s@]+@", r"\1", text)
