@@ -21,11 +21,11 @@ from reconciler.model import Json, Ownership, Ref
 from reconciler.plan import Plan, Summary, summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from reconciler.errors import Fault, Location, Problem
     from reconciler.events import Outcome
-    from reconciler.model import Base
+    from reconciler.model import Acceptance, Base
 
 FORMAT_VERSION = "1.0"
 
@@ -333,6 +333,32 @@ def plan_parts(plan: Plan, reads: int, *, keeps: bool) -> dict[str, Any]:
 def _released(ref: Ref, base: Base) -> ReleasedPart:
     keys = tuple(sorted(key for key, value in base.metadata.items() if value is not None))
     return ReleasedPart(kind=ref.kind, id=ref.id, keys=keys, commit=base.commit)
+
+
+def with_fields(
+    changes: Iterable[ChangePart], update: Callable[[Ref, FieldPart], Mapping[str, Any]]
+) -> tuple[ChangePart, ...]:
+    """Return the changes with their fields updated by what `update` says of each: names of parts and their values."""
+    return tuple(
+        change.model_copy(
+            update={"fields": tuple(each.model_copy(update=dict(update(change.ref, each))) for each in change.fields)}
+        )
+        if change.fields
+        else change
+        for change in changes
+    )
+
+
+def with_accepted(
+    changes: Iterable[ChangePart], accepted: Mapping[tuple[Ref, str], Acceptance]
+) -> tuple[ChangePart, ...]:
+    """Return the changes with the drift that the manifests know about marked as accepted."""
+
+    def mark(ref: Ref, each: FieldPart) -> Mapping[str, Any]:
+        entry = accepted.get((ref, each.key))
+        return {"accepted": AcceptedPart(until=entry.until, reason=entry.reason)} if entry else {}
+
+    return with_fields(changes, mark)
 
 
 def agreeing_parts(changes: Iterable[Change]) -> tuple[AgreeingPart, ...]:

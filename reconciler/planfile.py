@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from reconciler.compare import Action, BaseField, Blocked, Change, FieldChange, Intent, compare
-from reconciler.document import FORMAT_VERSION, ChangePart, Document, FieldPart, Place
+from reconciler.document import FORMAT_VERSION, ChangePart, Declared, Document, FieldPart, Place
 from reconciler.errors import Fault, InvalidInput, Location, Problem
 from reconciler.guard import Scale
 from reconciler.kinds import KINDS
-from reconciler.model import Desired, Json, Observed, Ownership, frozen_map
+from reconciler.model import Base, Desired, Json, Observed, Ownership, Ref, frozen_map
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,6 +107,9 @@ def check_kind(document: Document, file: str) -> Document:
     """Return a document that is a plan; raises `InvalidInput` for any other."""
     if document.kind != "plan":
         raise _unsound(file, "not_a_plan", f"this is the document of a run of `{document.kind}`, no plan; plan again")
+    if document.offline:
+        message = "this plan was made offline, from git alone: nobody looked at what is there; plan again"
+        raise _unsound(file, "offline_plan", message)
     return document
 
 
@@ -170,7 +174,7 @@ def _restore(part: ChangePart, rules_of: RulesOf, file: str) -> Change:
         desired=desired_of(part),
         action=part.action,
         rules=rules,
-        intent=_intent(part),
+        intent=_intent(part.declared),
         observed=_frozen(part.observed),
         planned=_frozen(part.planned),
         fields=tuple(map(_restore_field, part.fields)),
@@ -180,21 +184,38 @@ def _restore(part: ChangePart, rules_of: RulesOf, file: str) -> Change:
 
 def desired_of(part: ChangePart) -> Desired:
     """Return what was declared for a planned resource."""
-    declared = part.declared
+    sources = {field.key: location for field in part.fields if (location := _location(field.source))}
+    return replace(_declared(part.ref, part.declared), location=_location(part.source), sources=sources)
+
+
+def base_of(part: ChangePart) -> Base:
+    """Return what the plan knew of the base of a resource: the fields that differ."""
+    known = {field.key: field.base.value for field in part.fields if field.base.value is not None}
+    unknown = frozenset(field.key for field in part.fields if not field.base.known)
+    return Base(frozen_map(known), ignore=part.declared.ignore, protect=part.declared.protected, unknown=unknown)
+
+
+def agreeing_of(document: Document, rules_of: RulesOf) -> tuple[Change, ...]:
+    """Return the resources that the plan found as declared, for its apply to remember."""
+    return tuple(
+        Change(_declared(part.ref, part.declared), Action.KEEP, rules_of(part.kind), _intent(part.declared))
+        for part in document.agreeing
+        if part.kind in KINDS and KINDS[part.kind].valid_id(part.id)
+    )
+
+
+def _declared(ref: Ref, declared: Declared) -> Desired:
     return Desired(
-        ref=part.ref,
+        ref=ref,
         metadata=frozen_map(declared.metadata),
         ownership=declared.ownership,
         ignore=declared.ignore,
         protect=declared.protect,
-        location=_location(part.source),
-        sources={field.key: location for field in part.fields if (location := _location(field.source))},
         released=declared.released,
     )
 
 
-def _intent(part: ChangePart) -> Intent:
-    declared = part.declared
+def _intent(declared: Declared) -> Intent:
     demands = {**declared.metadata, **dict.fromkeys(declared.pruned)}
     left = frozenset(declared.left)
     return Intent(

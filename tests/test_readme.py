@@ -1,6 +1,7 @@
 """The README shows what really happens: its example is run, its files are read."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,9 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 CONSOLE = next(text for language, text in BLOCKS if language == "console")
 YAML = [text for language, text in BLOCKS if language == "yaml"]
+MANIFESTS = [text for text in YAML if "version: 1" in text and "targets:" not in text]
+DAY = "2026-11-22T12:00:00Z"
+"""When the example takes place, so that its commit has the same id each time."""
 
 
 def run(folder, command):
@@ -27,6 +31,14 @@ def run(folder, command):
         [sys.executable, "-m", "reconciler", *words[1:]], cwd=folder, capture_output=True, text=True, check=False
     )
     return done.stdout
+
+
+def commit(folder):
+    (folder / ".gitignore").write_text(".reconciler/\n", encoding="utf-8")
+    names = {f"GIT_{role}_{part}": "x" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
+    dates = {"GIT_AUTHOR_DATE": DAY, "GIT_COMMITTER_DATE": DAY}
+    for line in ("init -q", "add -A", "commit -q -m Start"):
+        subprocess.run(["git", *line.split()], cwd=folder, env={**os.environ, **names, **dates}, check=True)
 
 
 def test_the_first_example_prints_what_the_readme_shows(tmp_path):
@@ -40,6 +52,7 @@ def test_the_first_example_prints_what_the_readme_shows(tmp_path):
         body = json.dumps({"metadata": before}).encode()
         assert api.handle("POST", "/v1/threads/thread_abc123", {}, body)[0] == 200
 
+    commit(tmp_path)
     shown = "\n".join(
         f"$ {command}\n{run(tmp_path, command)}" for command in re.findall(r"^\$ (.*)$", CONSOLE, re.MULTILINE)
     )
@@ -52,9 +65,15 @@ def test_the_settings_of_the_readme_are_valid(tmp_path, text):
     assert resolve(cwd=tmp_path, env={}, config=None, target="local").target.provider.embedded
 
 
-@pytest.mark.parametrize("text", [text for text in YAML if "targets:" not in text], ids=["example", "reference"])
+@pytest.mark.parametrize("text", MANIFESTS, ids=["example", "reference"])
 def test_the_manifests_of_the_readme_are_valid(text):
     assert read_manifest(text.encode(), "m.yaml").problems == ()
+
+
+def test_the_accepted_drift_of_the_readme_is_valid():
+    (fragment,) = (text for text in YAML if "accept:" in text and text not in MANIFESTS)
+    (resource,) = read_manifest(f"version: 1\nthreads:\n{fragment}".encode(), "m.yaml").resources
+    assert resource.accept[0].until == "2026-12-31"
 
 
 def test_the_samples_are_valid_and_show_what_manifests_can_say():

@@ -25,12 +25,23 @@ COMMANDS = {
     "validate": "Check manifests and settings, offline.",
     "plan": "Read the current metadata and show what differs; never writes.",
     "apply": "Write what differs, after asking, and verify each answer.",
+    "drift": "Tell what changed outside git since the last apply.",
+    "adopt": "Take what changed outside git into the manifests.",
+    "import": "Write manifests for resources that exist.",
     "show": "Show a saved plan.",
+    "history": "List what each apply did.",
+    "rollback": "Turn one apply back.",
+    "baseline": "Take what agrees now as the base, without writing.",
+    "forget": "Let go of resources that left the manifests.",
+    "ledger": "Look into the record of what was applied.",
     "kinds": "List the kinds of resources that can be declared.",
     "emulate": "Serve the embedded API on loopback.",
     "demo": "A guided run of the main job, in a temporary folder.",
 }
 """Each command's module has its name; the sentence is repeated here so that a list needs no import."""
+
+_ELSEWHERE = {"import": ("importing", "command")}
+"""Module and function of a command whose name is a word of Python."""
 
 
 class _Commands(click.Group):
@@ -42,8 +53,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"reconciler.cli.{cmd_name}")
-        command = getattr(module, cmd_name)
+        name, function = _ELSEWHERE.get(cmd_name, (cmd_name, cmd_name))
+        command = getattr(importlib.import_module(f"reconciler.cli.{name}"), function)
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

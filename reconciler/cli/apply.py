@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@options("paths", *WHERE, *READING, "only", "all", *GUARDS, "yes", *OUTPUT)
+@options("paths", *WHERE, *READING, "base", "prune", "only", "all", "blame", *GUARDS, "allow_rewind", "yes", *OUTPUT)
 def apply(**given: Any) -> int:
     """Make the fewest calls that bring the metadata to what the manifests declare.
 

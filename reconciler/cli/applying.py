@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler import engine, planfile
+from reconciler.cli.memory import remember
 from reconciler.cli.output import say
 from reconciler.cli.planning import judge_run, observe_and_plan
+from reconciler.cli.recording import Book, changed_only, counted, first_bases
 from reconciler.cli.session import open_session
 from reconciler.cli.show import read_plan
 from reconciler.compare import Action
 from reconciler.document import Requests, outcome_part
 from reconciler.errors import ConsentRefused, ExitCode, Fault, GuardRefused, WrongUsage
 from reconciler.events import Outcome, OutcomeStatus
+from reconciler.git import history
+from reconciler.git.history import Kinship
 from reconciler.guard import refusals, scale_of
+from reconciler.remembering import moved_by, touched_by
 from reconciler.render import terminal
 
 if TYPE_CHECKING:
@@ -33,32 +38,67 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What is to be carried out, and how much was looked at to find it."""
+    """What is to be carried out, how much was looked at to find it, and the book that it is recorded in.
+
+    `changes` are all, those with nothing to write as well: they are remembered, too.
+    """
 
     session: Session
     changes: Sequence[Change]
     scale: Scale
+    book: Book
+
+    @property
+    def due(self) -> list[Change]:
+        """Return the changes that there is something to do about."""
+        return [change for change in self.changes if change.action is not Action.KEEP]
 
 
 def carry_out(report: Report, chosen: Options) -> None:
     """Do all of an apply; every error of our family may leave it, and the report is complete all the same."""
     report.parts["outcomes"] = ()
-    if not chosen.yes and not _at_a_terminal():
-        raise WrongUsage("there is no terminal to ask on; say --yes to apply without asking")
+    check_consent(chosen)
     saved = _plan_file(chosen)
     proposal = _saved(report, chosen, saved) if saved else _fresh(report, chosen)
-    _show_plan(report, proposal.session)
-    changes = [change for change in proposal.changes if change.action is not Action.KEEP]
-    done = engine.Application()
-    try:
-        _get_consent(report, proposal, changes)
-        _write(proposal.session, changes, done)
-    finally:
-        _record(report, proposal.session, _complete(done, changes))
+    rewind = rewinding(report, proposal.book)
+    show_plan(report, proposal.session)
+    if rewind is not None:
+        raise rewind
+    done = perform(report, proposal)
+    remember_run(report, proposal.book, proposal.changes, done.outcomes)
+
+
+def check_consent(chosen: Options) -> None:
+    """Raise `WrongUsage` where nobody has agreed and nobody can be asked."""
+    if not chosen.yes and not _at_a_terminal():
+        raise WrongUsage("there is no terminal to ask on; say --yes to apply without asking")
 
 
 def _at_a_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
+
+
+def perform(report: Report, proposal: Proposal) -> engine.Application:
+    """Get consent and write; whatever ends it, every change has an outcome in the report."""
+    done, book = engine.Application(), proposal.book
+    try:
+        _get_consent(report, proposal, proposal.due)
+        book.intend(report.document().changes)
+        _write(proposal.session, proposal.due, done)
+    except BaseException:
+        book.break_off(wrote=any(outcome.writes for outcome in done.outcomes))
+        raise
+    finally:
+        _record(report, proposal.session, _complete(done, proposal.due))
+    return done
+
+
+def remember_run(report: Report, book: Book, changes: Sequence[Change], outcomes: Sequence[Outcome]) -> None:
+    """Record what was applied, or found as declared, in the ledger."""
+    memory = book.memory
+    moved = moved_by(changes, outcomes, memory.base, book.head.commit)
+    moved = changed_only({**first_bases(book.session, memory), **moved}, memory)
+    book.record(report, moved, touched_by(changes, outcomes, memory.base), counted(outcomes))
 
 
 # --- what to carry out ------------------------------------------------------------------------------------------------
@@ -74,35 +114,64 @@ def _plan_file(chosen: Options) -> Path | None:
 
 def _fresh(report: Report, chosen: Options) -> Proposal:
     session = open_session(chosen, report)
-    if not session.declared:
+    if not session.declared and session.whole:
         raise GuardRefused("the manifests declare nothing at all; that is more likely a mistake than a wish")
-    made = observe_and_plan(session, report)
+    made = observe_and_plan(session, report, recording=True)
     judge_run(session, report, made.plan.changes, made.observation.refusals)
-    # What failed or is missing is told by its outcome now, with a code of its own.
-    report.codes = [code for code in report.codes if code is not ExitCode.ERROR]
-    return Proposal(session, made.plan.changes, scale_of(made.plan.changes))
+    report.leave_to_outcomes()
+    book = Book(session, made.memory, report.parts["head"], "apply")
+    return Proposal(session, made.plan.changes, scale_of(made.plan.changes), book)
 
 
 def _saved(report: Report, chosen: Options, file: Path) -> Proposal:
-    if chosen.select or chosen.only:
-        raise WrongUsage("a saved plan is carried out as it is; --select and --only belong to `plan`")
+    if chosen.select or chosen.only or chosen.prune or chosen.changed_since or chosen.base:
+        raise WrongUsage("a saved plan is carried out as it is; what to plan and how is said to `plan`")
     document = planfile.check_kind(read_plan(file, chosen), chosen.paths[0])
     session = open_session(replace(chosen, paths=()), report, manifests=False)
     name = chosen.paths[0]
     planfile.check_target(document, report.document(), name)
     changes = planfile.changes_of(document, session.rules_of, name)
+    memory = remember(session, report, recording=True)
+    if memory.ledger is None and document.base.revision is not None:
+        memory.bases |= {part.ref: planfile.base_of(part) for part in document.changes}
     kept = ("base", "summary", "looked_at", "changes", "left", "released")
     report.parts |= {part: getattr(document, part) for part in kept}
     report.parts["requests"] = Requests(writes=document.requests.writes)
     judge_run(session, report, changes)
-    report.codes = [code for code in report.codes if code is not ExitCode.ERROR]
-    return Proposal(session, changes, planfile.scale(document))
+    report.leave_to_outcomes()
+    book = Book(session, memory, document.head, "apply")
+    agreeing = planfile.agreeing_of(document, session.rules_of)
+    return Proposal(session, (*changes, *agreeing), planfile.scale(document), book)
 
 
 # --- consent ----------------------------------------------------------------------------------------------------------
 
 
-def _show_plan(report: Report, session: Session) -> None:
+def rewinding(report: Report, book: Book) -> GuardRefused | None:
+    """Return a refusal where the commit to apply is older than the applied one: a job of the past, run again.
+
+    A history that does not tell is told to the report.
+    """
+    session = book.session
+    ledger, head = book.memory.ledger, book.head.commit
+    if ledger is None or ledger.applied is None or head is None or session.repository is None:
+        return None
+    kinship = history.kinship(session.repository, head, ledger.applied)
+    if kinship is Kinship.ANCESTOR and not session.options.allow_rewind:
+        return GuardRefused(
+            f"commit {head[:10]} is older than {ledger.applied[:10]}, which was applied last; "
+            "--allow-rewind applies it all the same"
+        )
+    if kinship is Kinship.UNDECIDED:
+        message = (
+            f"whether commit {head[:10]} is older than {ledger.applied[:10]}, which was applied last, cannot be told "
+            "from this clone: its history is cut short (git fetch --unshallow brings the rest)"
+        )
+        report.remark("history_undecided", message)
+    return None
+
+
+def show_plan(report: Report, session: Session) -> None:
     """Show the plan as text before the question: on standard output, or beside another format on standard error."""
     text = session.options.format == "text"
     if session.options.quiet or (not text and session.options.yes):

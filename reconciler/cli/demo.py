@@ -30,7 +30,7 @@ targets:
   local: {provider: emulator, manifests: [manifests]}   # embedded: no key, no network
 """
 
-FOREIGN = ("RECONCILER_", "OPENAI_", "AZURE_")
+FOREIGN = ("RECONCILER_", "OPENAI_", "AZURE_", "GIT_")
 """How variables begin that would lead a command elsewhere, or give it a key: no command of the tour sees them."""
 PATIENCE = 30.0
 """Seconds that the emulator has for an answer."""
@@ -56,6 +56,7 @@ def _tour(folder: Path) -> None:
     shutil.copytree(samples(), folder / "manifests")
     (folder / "reconciler.yaml").write_text(SETTINGS, encoding="utf-8")
     _tell("A folder of manifests says which metadata each thread and conversation should carry.")
+    _commit(folder)
     _command(folder, "validate")
     _tell("What is there, and what differs? Nothing is written; the plan is kept in a file.")
     _command(folder, "plan", "--out", "json=plan.json")
@@ -65,12 +66,23 @@ def _tour(folder: Path) -> None:
     _command(folder, "plan")
     _tell("Somebody changes a thread behind git's back.")
     _edit_behind_gits_back(folder)
-    _tell("The next plan shows it. The key that no manifest declares is foreign: it stays.")
-    _command(folder, "plan", "--detailed-exitcode", expect=2)
-    _tell("Git wins.")
+    _tell("The next look shows it: exit code 2. The key that no manifest declares is foreign: it stays.")
+    _command(folder, "drift", expect=2)
+    _tell("Git wins. (`reconciler adopt` would take the change into the manifest.)")
     _command(folder, "apply", "--yes", "--quiet")
     _tell("Converged: exit code 0 where any difference would be 2.")
     _command(folder, "plan", "--detailed-exitcode")
+
+
+def _commit(folder: Path) -> None:
+    """Put everything into a repository, where there is git: then the applies are remembered."""
+    if shutil.which("git") is None:
+        return
+    (folder / ".gitignore").write_text(f"{OWN_FOLDER}/\n", encoding="utf-8")
+    who = ("-c", "user.name=demo", "-c", "user.email=demo@localhost", "-c", "commit.gpgsign=false")
+    for arguments in (("init", "--quiet"), ("add", "--all"), (*who, "commit", "--quiet", "--message", "Declare it")):
+        _show(f"git {shlex.join(one for one in arguments if one not in who)}")
+        subprocess.run(["git", *arguments], cwd=folder, env=_environment(), check=True)  # noqa: S603, S607 - ours
 
 
 def samples() -> Path:

@@ -78,7 +78,7 @@ class Interruption:
 
 
 @contextlib.contextmanager
-def handling(handler: Callable[[int, object], object]) -> Iterator[None]:
+def handling(handler: Callable[[int, object], object] | signal.Handlers) -> Iterator[None]:
     """Give SIGINT and SIGTERM to `handler` within this context; in other threads than the main one, to nobody else."""
     before = {}
     for number in _SIGNALS:
@@ -89,6 +89,13 @@ def handling(handler: Callable[[int, object], object]) -> Iterator[None]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let no signal break into this context, nor end a process that is started in it."""
+    with handling(signal.SIG_IGN):
+        yield
 
 
 def ignore_signals() -> None:

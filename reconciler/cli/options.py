@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,6 +41,15 @@ class Options:
     max_changed: float | None = None
     max_removed: float | None = None
     yes: bool = False
+    base: str | None = None
+    changed_since: str | None = None
+    blame: bool = False
+    prune: bool = False
+    offline: bool = False
+    allow_rewind: bool = False
+    now: dt.date | None = None
+    conflicts: bool = False
+    unattributed: bool = False
 
     @property
     def cwd(self) -> Path:
@@ -88,6 +98,15 @@ def _percent(_context: click.Context, _option: click.Parameter, value: str | Non
         raise click.BadParameter(str(error)) from error
 
 
+def _day(_context: click.Context, _option: click.Parameter, value: str | None) -> dt.date | None:
+    if value is None:
+        return None
+    try:
+        return dt.datetime.strptime(value, "%Y-%m-%d").date()  # noqa: DTZ007 - a day has no time zone
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is no date; write YYYY-MM-DD.") from error
+
+
 def _directory(_context: click.Context, _option: click.Parameter, value: str) -> str:
     if not Path(value).is_dir():
         raise click.BadParameter(f"{value} is no folder.")
@@ -123,11 +142,25 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "max_removed": click.option("--max-removed", metavar="P", callback=_percent,
                                 help="Refuse to remove more than P % of the pairs."),
     "yes": click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal."),
+    "base": click.option("--base", metavar="REV|none",
+                         help="Take what this revision declares for what was applied last, in place of the ledger."),
+    "changed_since": click.option("--changed-since", metavar="REV",
+                                  help="Only resources whose declaration differs from that of a revision."),
+    "blame": click.option("--blame", is_flag=True, help="Name the commit, author and date of each declared field."),
+    "prune": click.option("--prune", is_flag=True,
+                          help="Remove what was applied to resources that left the manifests."),
+    "offline": click.option("--offline", is_flag=True,
+                            help="Ask nobody: what the base declares stands for what is there."),
+    "allow_rewind": click.option("--allow-rewind", is_flag=True, help="Apply a commit older than the applied one."),
+    "now": click.option("--now", metavar="DATE", callback=_day,
+                        help="The day that accepted drift is held against (YYYY-MM-DD); else today."),
+    "conflicts": click.option("--conflicts", is_flag=True, help="Take fields, too, that git has changed as well."),
+    "unattributed": click.option("--unattributed", is_flag=True, help="Take fields, too, whose base is unknown."),
 }  # fmt: skip
 
 WHERE = ("directory", "config", "target")
 OUTPUT = ("format", "out", "color", "quiet")
-READING = ("select", "parallelism", "verbose")
+READING = ("select", "changed_since", "parallelism", "verbose")
 GUARDS = ("max_changed", "max_removed")
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@options("paths", *WHERE, *READING, "only", "all", "detailed_exitcode", *OUTPUT)
+@options("paths", *WHERE, *READING, "base", "offline", "prune", "only", "all", "blame", "detailed_exitcode", *OUTPUT)
 def plan(**given: Any) -> int:
     """Read the current metadata, show what differs from the manifests, and why.
 
@@ -34,11 +34,14 @@ def plan(**given: Any) -> int:
 
 def _plan(report: Report, chosen: Options) -> None:
     from reconciler.cli.planning import judge_run, observe_and_plan
+    from reconciler.cli.recording import to_remember
     from reconciler.cli.session import open_session
+    from reconciler.document import agreeing_parts
     from reconciler.errors import ExitCode
 
     session = open_session(chosen, report)
     made = observe_and_plan(session, report)
+    report.parts["agreeing"] = agreeing_parts(to_remember(made, git=session.repository is not None))
     judge_run(session, report, made.plan.changes, made.observation.refusals)
     if chosen.detailed_exitcode and made.plan.differs:
         report.note(ExitCode.DIFFERENCES)

@@ -5,22 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reconciler.cli.memory import NO_BASE, Memory, remember
 from reconciler.cli.output import notice
 from reconciler.compare import Action
 from reconciler.document import plan_parts
 from reconciler.engine import Observation, observe
-from reconciler.errors import ExitCode, Problem
-from reconciler.model import Missing
-from reconciler.plan import Plan, make_plan
+from reconciler.errors import ExitCode, Problem, WrongUsage
+from reconciler.model import NOTHING_APPLIED, Missing, Observed
+from reconciler.plan import Plan, make_plan, released_desire
 from reconciler.words import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from reconciler.cli.report import Report
     from reconciler.cli.session import Session
     from reconciler.compare import Change
     from reconciler.errors import ReconcilerError
+    from reconciler.model import Base, Desired, Reading, Ref
 
 RUN_WIDE = frozenset({"unauthorized", "forbidden", "unserved", "not_attempted"})
 """Faults that are told once for the run; naming each resource that they hit would bury the reason."""
@@ -28,27 +30,73 @@ RUN_WIDE = frozenset({"unauthorized", "forbidden", "unserved", "not_attempted"})
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A plan, and the observation that it was made from."""
+    """A plan, the observation that it was made from, and what was known of the past."""
 
     plan: Plan
     observation: Observation
+    memory: Memory
 
 
-def observe_and_plan(session: Session, report: Report) -> Made:
-    """Read every selected resource and make the plan; its parts go into the report's document."""
+def observe_and_plan(session: Session, report: Report, *, recording: bool = False) -> Made:
+    """Read every selected resource and make the plan; its parts go into the report's document.
+
+    `recording`: an apply is to follow, which will add to the ledger.
+    """
     options = session.options
-    refs = [desired.ref for desired in session.selected]
+    _check_combination(session)
+    memory = remember(session, report, recording=recording)
+    wanted, released = _wanted(session, memory)
+    observation = _assumed(wanted, memory) if options.offline else look(session, [one.ref for one in wanted])
+    memory.take_in(observation.readings, session.rules_of, whole=session.whole)
+    bases = {one.ref: base for one in wanted if (base := memory.base(one.ref)) is not None}
+    plan = make_plan(wanted, observation.readings, session.rules_of, bases=bases, only=options.only, released=released)
+    report.parts |= plan_parts(plan, observation.reads, keeps=options.show_all)
+    report.parts["offline"] = options.offline
+    if options.blame and session.repository is not None:
+        from reconciler.cli.provenance import with_blame
 
-    async def look() -> Observation:
+        report.parts["changes"] = with_blame(report.parts["changes"], session.repository, session.settings.root)
+    return Made(plan, observation, memory)
+
+
+def look(session: Session, refs: Sequence[Ref]) -> Observation:
+    """Read resources, as many at a time as allowed."""
+
+    async def observing() -> Observation:
         async with session.gateway(read_only=True) as reader:
             with session.progress(len(refs), "Reading") as emit:
                 return await observe(reader, refs, parallelism=session.parallelism, brake=session.brake, emit=emit)
 
-    observation = session.interruption.run(look, breakable=False)
+    observation = session.interruption.run(observing, breakable=False)
     _tell_requests(session, observation)
-    plan = make_plan(session.selected, observation.readings, session.rules_of, only=options.only)
-    report.parts |= plan_parts(plan, observation.reads, keeps=options.show_all)
-    return Made(plan, observation)
+    return observation
+
+
+def _check_combination(session: Session) -> None:
+    options = session.options
+    if options.prune and not session.whole:
+        raise WrongUsage("--prune looks at everything: leave out PATH, --select and --changed-since")
+    if options.offline and options.base == NO_BASE:
+        raise WrongUsage("--offline needs a base to compare with: --base REV")
+
+
+def _wanted(session: Session, memory: Memory) -> tuple[Sequence[Desired], Mapping[Ref, Base]]:
+    """Return what is to be looked at, and the released resources that are left alone."""
+    if not session.options.prune:
+        return session.selected, memory.released
+    pruned = [released_desire(ref, base) for ref, base in memory.released.items()]
+    return [*session.selected, *pruned], {}
+
+
+def _assumed(wanted: Iterable[Desired], memory: Memory) -> Observation:
+    """Return what would be read if everything were as the base declares it."""
+    if memory.part.revision is None:
+        raise WrongUsage("--offline needs a base to compare with: --base REV, or a ledger")
+    readings: dict[Ref, Reading] = {}
+    for one in wanted:
+        base = memory.base(one.ref) or NOTHING_APPLIED
+        readings[one.ref] = Observed({key: value for key, value in base.metadata.items() if value is not None})
+    return Observation(readings)
 
 
 _REQUESTS_TOLD = 20

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.cli.interruption import ignore_signals
 from reconciler.cli.output import check_files, deliver, say, write_files
-from reconciler.document import Document, DocumentKind, finding
+from reconciler.document import Document, DocumentKind, Reason, finding
 from reconciler.errors import ExitCode, Problem, ReconcilerError, Terminated, internal_fault, worst
 from reconciler.render import terminal
 from reconciler.words import plain
@@ -31,12 +31,21 @@ class Report:
     parts: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     codes: list[ExitCode] = field(default_factory=list)
+    notes: list[Reason] = field(default_factory=list)
     told: int | None = None
 
     def note(self, code: ExitCode, *problems: Problem) -> None:
         """Add entries to `errors`, and a code that the run may end with."""
         self.codes.append(code)
         self.problems += problems
+
+    def leave_to_outcomes(self) -> None:
+        """Let what failed or is missing be told by its outcome, with a code of its own."""
+        self.codes = [code for code in self.codes if code is not ExitCode.ERROR]
+
+    def remark(self, code: str, message: str) -> None:
+        """Add something that a reader should know beside the result; it changes no exit code."""
+        self.notes.append(Reason(code=code, message=message))
 
     def fail(self, error: ReconcilerError) -> None:
         """Add an error of our family."""
@@ -49,7 +58,8 @@ class Report:
 
     def document(self) -> Document:
         """Return the document as it stands."""
-        return Document(kind=self.kind, errors=tuple(map(finding, self.problems)), **self.parts)
+        errors = tuple(map(finding, self.problems))
+        return Document(kind=self.kind, errors=errors, notes=tuple(self.notes), **self.parts)
 
     @property
     def exit_code(self) -> ExitCode:

@@ -48,6 +48,16 @@ class Session:
     repository: Repository | None = None
 
     @property
+    def whole(self) -> bool:
+        """Tell whether all that the manifests declare was looked at; else nothing can be said of what they do not."""
+        return not (self.options.paths or self.options.select or self.options.changed_since)
+
+    @property
+    def manifest_paths(self) -> tuple[Path, ...]:
+        """Return the paths that manifests are read from: those given, or the target's own."""
+        return manifest_paths(self.settings, self.options)
+
+    @property
     def target(self) -> Target:
         """Return the target of the run."""
         return self.settings.target
@@ -143,9 +153,33 @@ def open_session(options: Options, report: Report, *, manifests: bool = True) ->
     )
     session.introduce(report)
     if manifests:
-        loaded = load(found, options).resources
-        session.declared, session.selected = loaded, _select(loaded, options)
+        session.declared = _declared(session, report)
+        session.selected = _select(session.declared, options)
     return session
+
+
+def need_repository(session: Session) -> Repository:
+    """Return the repository around the settings; raises `WrongUsage` outside of any."""
+    if session.repository is None:
+        raise WrongUsage("this is no git repository: there is no ledger, and none can be kept")
+    return session.repository
+
+
+def _declared(session: Session, report: Report) -> tuple[Desired, ...]:
+    """Return what the manifests declare; with `--changed-since` only what they declare differently by now."""
+    revision = session.options.changed_since
+    if revision is None:
+        return load(session.settings, session.options).resources
+    from reconciler.cli.revisions import changed_since
+
+    changed = changed_since(session.settings, session.manifest_paths, session.repository, revision)
+    if session.options.paths and not changed.files:
+        raise WrongUsage(f"no manifests (*.yaml, *.yml) at {', '.join(session.options.paths)}")
+    untold = sorted(changed.unknown | changed.unreadable)
+    if untold:
+        names = ", ".join(untold)
+        report.remark("untold", f"{revision} cannot tell what was declared in {names}: all of it is planned")
+    return changed.resources
 
 
 def _also_wrong(invalid: settings.InvalidSettings, options: Options) -> tuple[Problem, ...]:
@@ -163,15 +197,19 @@ def _also_wrong(invalid: settings.InvalidSettings, options: Options) -> tuple[Pr
 
 def load(found: Settings, options: Options) -> manifest.Manifests:
     """Read the manifests: those at the paths given, or the target's."""
-    if options.paths:
-        paths = [_existing(options.at(path), path) for path in options.paths]
-    else:
-        paths = list(found.target.existing_manifests())
+    paths = manifest_paths(found, options)
     skip = frozenset([found.file]) if found.file else frozenset[Path]()
     loaded = manifest.load(paths, root=found.root, skip=skip)
     if options.paths and not loaded.files:
         raise WrongUsage(f"no manifests (*.yaml, *.yml) at {', '.join(options.paths)}")
     return loaded
+
+
+def manifest_paths(found: Settings, options: Options) -> tuple[Path, ...]:
+    """Return the paths that manifests are read from: those given, or the target's own; all of them exist."""
+    if options.paths:
+        return tuple(_existing(options.at(path), path) for path in options.paths)
+    return found.target.existing_manifests()
 
 
 def _existing(path: Path, name: str) -> Path:
@@ -184,6 +222,6 @@ def _select(resources: tuple[Desired, ...], options: Options) -> tuple[Desired, 
     if not options.select:
         return resources
     chosen = tuple(one for one in resources if matches(str(one.ref), options.select))
-    if not chosen:
+    if not chosen and options.changed_since is None:
         raise WrongUsage(f"--select {' '.join(options.select)} matches none of {len(resources)} resources")
     return chosen

@@ -136,6 +136,7 @@ class _Work:
         self._writes = 0
         self._landed = 0
         self._failed: Call | None = None
+        self._seen: Metadata | None = None
 
     async def run(self) -> Outcome:
         """Return what became of the change; no error of one resource leaves here."""
@@ -163,7 +164,7 @@ class _Work:
             status, fault = OutcomeStatus.FAILED, _UNFINISHED[status]
         elif self._landed and fault is not None and status is OutcomeStatus.FAILED:
             fault = replace(fault, message=f"{fault.message} (part of the change was written before)")
-        return Outcome(self._change.ref, status, fault, self._reads, self._writes, lost)
+        return Outcome(self._change.ref, status, fault, self._reads, self._writes, lost, self._seen)
 
     def _refused(self, refusal: TargetRefused) -> Outcome:
         """Stop the run, or only this kind's writes where only these are not served; one diagnosis is enough."""
@@ -306,6 +307,7 @@ class _Work:
         if metadata is None:
             fault = Fault("no_metadata", "neither the answer nor a read after it has any metadata")
             raise _Stop(OutcomeStatus.FAILED, fault)
+        self._seen = metadata
         return metadata
 
     async def _read_before_writing(self) -> Observed:
@@ -329,6 +331,7 @@ class _Work:
             raise _Stop(OutcomeStatus.MISSING, reading.fault)
         if isinstance(reading, Unread):
             raise _Stop(OutcomeStatus.FAILED, reading.fault)
+        self._seen = usable(reading, self._change.rules.dialect)
         return reading
 
     async def _take_slot(self, lesson: Lesson) -> None:
@@ -351,6 +354,8 @@ _UNFINISHED = {
     ),
 }
 _UNTOUCHED = _UNFINISHED.keys()
+_BY_FAULT = {"not_attempted": OutcomeStatus.NOT_ATTEMPTED, "stale": OutcomeStatus.STALE}
+"""What became of a change that its plan already found impossible, where that is not just a failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,8 +398,8 @@ def _unwritten(change: Change) -> tuple[OutcomeStatus, Fault | None]:
     """Return the outcome of a change that there is nothing to write for."""
     if change.action is Action.MISSING:
         return OutcomeStatus.MISSING, change.fault
-    attempted = change.fault is None or change.fault.code != "not_attempted"
-    return (OutcomeStatus.FAILED if attempted else OutcomeStatus.NOT_ATTEMPTED), change.fault
+    code = change.fault.code if change.fault else ""
+    return _BY_FAULT.get(code, OutcomeStatus.FAILED), change.fault
 
 
 def _blocked_fault(change: Change) -> Fault | None:

@@ -35,7 +35,8 @@ class Found:
 def name_of(path: Path, root: Path) -> str:
     """Return the name of `path` relative to `root`, with slashes; `../x` where it lies outside."""
     relative = os.path.relpath(path, root).replace(os.sep, "/")
-    return relative.encode("utf-8", "replace").decode("utf-8")  # names may hold bytes that are no text
+    # Names may hold bytes that are no text. They are spelt out, so that two files never share a name.
+    return relative.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def find(paths: Sequence[Path], *, root: Path, skip: frozenset[Path] = frozenset()) -> Found:

@@ -12,15 +12,15 @@ from unicodedata import normalize
 
 from click import style
 
-from reconciler.compare import Action
+from reconciler.compare import Action, Cause
 from reconciler.diff import Op
 from reconciler.events import OutcomeStatus
 from reconciler.words import plain, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from reconciler.document import ChangePart, Document, FieldPart, OutcomePart, Place
+    from reconciler.document import ChangePart, CommitPart, Document, FieldPart, OutcomePart, Place
 
 _SIGNS = {Op.ADD: style("+", fg="green"), Op.REPLACE: style("~", fg="yellow"), Op.REMOVE: style("-", fg="red")}
 
@@ -31,7 +31,7 @@ def render(document: Document) -> str:
         return validation(document)
     if document.kind == "apply":
         return plan(document) + application(document, told=len(document.errors))
-    return plan(document)
+    return drift(document) if document.kind == "drift" else plan(document)
 
 
 def validation(document: Document) -> str:
@@ -48,17 +48,36 @@ def validation(document: Document) -> str:
 def plan(document: Document) -> str:
     """Return the plan: what differs, the summary last. One line if nothing does."""
     if not (document.errors or document.changes or document.left):
-        return _text(
-            [f"Nothing to do: {_count(document.summary.resources, 'resource')} as declared ({_base(document)})."]
-        )
-    # What has no fields to show is told by the errors; a missing id that is only warned of is in none of them.
-    shown = [change for change in document.changes if change.fields or change.action is Action.KEEP]
-    lines = [_heading(document), ""] if shown else []
-    for change in shown:
-        lines += [*_change(change), ""]
-    lines += [*_warnings(document), *_errors(document)]
+        released = f", {len(document.released)} released" if document.released else ""
+        count = _count(document.summary.resources, "resource")
+        lines = [f"Nothing to do: {count} as declared{released} ({_base(document)})."]
+        return _text([*_released(document), *_notes(document), *lines])
+    lines = [*_shown(document, _fields), *_released(document)]
+    lines += [*_notes(document), *_warnings(document), *_errors(document)]
     lines.append(style(_summary(document), bold=True))
     return _text(lines)
+
+
+def drift(document: Document) -> str:
+    """Return what moved outside git, the summary last. One line if nothing did."""
+    if not (document.errors or document.changes):
+        count = _count(document.summary.resources, "resource")
+        return _text([*_notes(document), f"No drift: {count} looked at ({_base(document)})."])
+    lines = [*_shown(document, _moved_fields), *_missing(document), *_notes(document), *_errors(document)]
+    lines.append(style(_drift_summary(document), bold=True))
+    return _text(lines)
+
+
+def _shown(document: Document, fields: Callable[[Sequence[FieldPart]], Iterable[str]]) -> Iterator[str]:
+    """Yield the changes that have something to show.
+
+    What has no fields is told by the errors; a missing id that is only warned of is in none of them.
+    """
+    shown = [change for change in document.changes if change.fields or change.action is Action.KEEP]
+    if shown:
+        yield from (*_heading(document), "")
+    for change in shown:
+        yield from (*_change(change, fields), "")
 
 
 def application(document: Document, told: int = 0) -> str:
@@ -92,40 +111,154 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _heading(document: Document) -> str:
+_ON_THE_BASE = frozenset({"no_ledger", "no_git"})
+"""Notes that say why the base is unknown, and how to get at it."""
+
+
+def _heading(document: Document) -> Iterator[str]:
     target = document.target
     where = "the embedded emulator" if target.provider == "emulator" else target.base_url or "?"
-    causes = "" if document.base.revision else ", so every difference is unattributed"
-    return f"Target {plain(target.name or '?')} ({plain(where)}), {_base(document)}{causes}."
+    where = "offline: what the base declares stands for what is there" if document.offline else where
+    unknown = not document.base.revision and not _attributed(document)
+    causes = ", so every difference is unattributed" if unknown else ""
+    undoes = f", undoing the run {plain(document.undoes)}" if document.undoes else ""
+    yield f"Target {plain(target.name or '?')} ({plain(where)}), {_base(document)}{causes}{undoes}."
+    for note in document.notes:
+        if note.code in _ON_THE_BASE:
+            yield style(f"({plain(note.message)})", dim=True)
+    if document.undoes:
+        yield "Git stays ahead of a rollback: revert the commit as well, or the next apply brings it back."
+
+
+def _attributed(document: Document) -> bool:
+    """Tell whether any difference has a cause, as after an apply that ended without a record."""
+    causes = document.summary.causes
+    return bool(causes.pending or causes.drift or causes.conflict)
+
+
+def _notes(document: Document) -> Iterator[str]:
+    """Yield what to know beside the result; the heading has told of the base."""
+    for note in document.notes:
+        if note.code not in _ON_THE_BASE:
+            yield f"{style('note', fg='yellow')}: {plain(note.message)}"
 
 
 def _base(document: Document) -> str:
-    revision = document.base.revision
-    return f"base: {plain(revision)}" if revision else "base: unknown"
+    base = document.base
+    if not base.revision:
+        return "base: unknown"
+    return f"base: {plain(base.revision)}" + (f" of {plain(base.commit[:10])}" if base.commit else "")
 
 
 def _place(source: Place | None) -> str:
     return f"{plain(source.file)}:{source.line}:{source.column}" if source else ""
 
 
-def _change(change: ChangePart) -> Iterator[str]:
-    yield f"{style(plain(str(change.ref)), bold=True)}  {style(_place(change.source), dim=True)}".rstrip()
-    yield from _fields(change.fields)
+def _change(change: ChangePart, fields: Callable[[Sequence[FieldPart]], Iterable[str]]) -> Iterator[str]:
+    left = "left the manifests" if change.declared.released else _place(change.source)
+    yield f"{style(plain(str(change.ref)), bold=True)}  {style(left, dim=True)}".rstrip()
+    yield from fields(change.fields)
     if change.action is Action.KEEP:
         yield "  = as declared"
     if change.foreign:
         yield style(f"    foreign, kept: {', '.join(map(plain, change.foreign))}", dim=True)
 
 
-def _fields(fields: Iterable[FieldPart]) -> Iterator[str]:
-    rows = [(field, plain(field.key), _values(field)) for field in fields]
-    keys = max((len(key) for _, key, _ in rows), default=0)
-    values = max((min(len(value), 48) for _, _, value in rows), default=0)
-    for field, key, value in rows:
-        place = style(_place(field.source), dim=True) if field.source else ""
-        yield f"  {_SIGNS[field.op]} {key:<{keys}}  {value:<{values}}  {field.cause}  {place}".rstrip()
+def _fields(fields: Sequence[FieldPart]) -> Iterator[str]:
+    for field, row in _aligned(fields, [_values(field) for field in fields]):
+        yield f"  {_SIGNS[field.op]} {row}"
+        yield from _blamed(field)
         if field.blocked:
             yield f"    {style('blocked', fg='red')} ({field.blocked.code}): {plain(field.blocked.message)}"
+
+
+def _moved_fields(fields: Sequence[FieldPart]) -> Iterator[str]:
+    """Yield drifted fields, told from the other side: what became of what git says."""
+    for field, row in _aligned(fields, [_values_of_drift(field) for field in fields]):
+        yield f"  {_SIGNS[_OUTSIDE[field.op]]} {row}"
+        yield from _blamed(field)
+        yield f"    {_origin(field)}"
+        if field.accepted:
+            until = f" until {plain(field.accepted.until)}" if field.accepted.until else ""
+            reason = f": {plain(field.accepted.reason)}" if field.accepted.reason else ""
+            yield f"    {style('accepted', fg='green')}{until}{reason}"
+
+
+_OUTSIDE = {Op.ADD: Op.REMOVE, Op.REPLACE: Op.REPLACE, Op.REMOVE: Op.ADD}
+"""What somebody did, by what would undo it."""
+
+
+def _aligned(fields: Sequence[FieldPart], texts: Sequence[str]) -> Iterator[tuple[FieldPart, str]]:
+    """Yield each field with its row: key, values, cause and place, in columns."""
+    keys = [plain(field.key) for field in fields]
+    wide, long = max(map(len, keys), default=0), max((min(len(text), 48) for text in texts), default=0)
+    for field, key, text in zip(fields, keys, texts, strict=True):
+        place = style(_place(field.source), dim=True) if field.source else ""
+        yield field, f"{key:<{wide}}  {text:<{long}}  {field.cause}  {place}".rstrip()
+
+
+def _values_of_drift(field: FieldPart) -> str:
+    git = "nothing" if field.after is None else quoted(field.after)
+    there = "it is gone" if field.before is None else quoted(field.before)
+    return f"git says {git}, there: {there}" if field.before is not None else f"git says {git}, and {there}"
+
+
+def _blamed(field: FieldPart) -> Iterator[str]:
+    if field.blame is not None:
+        yield style(f"    declared by {_commit(field.blame)}", dim=True)
+
+
+def _origin(field: FieldPart) -> str:
+    if field.origin is not None:
+        return f"the value of commit {_commit(field.origin)}: an apply that never landed, or was undone"
+    if field.cause is Cause.UNATTRIBUTED:
+        return "an edit from outside, or a change of git that waits: the base does not say"
+    return "an edit from outside"
+
+
+def _commit(part: CommitPart) -> str:
+    if part.commit is None:
+        return "a line that is not committed yet"
+    return ", ".join(plain(word) for word in (part.commit[:7], part.date, part.author) if word)
+
+
+def _released(document: Document) -> Iterator[str]:
+    """Yield the resources that left the manifests, and what can be done about them."""
+    if not document.released:
+        return
+    yield style("Released (left the manifests, their metadata untouched):", bold=True)
+    for one in document.released[:_RELEASED_SHOWN]:
+        keys = f"keys that were ours: {', '.join(map(plain, one.keys))}" if one.keys else "no keys were ours"
+        yield f"  {plain(f'{one.kind}/{one.id}')}  {keys}"
+    if len(document.released) > _RELEASED_SHOWN:
+        yield f"  and {len(document.released) - _RELEASED_SHOWN} more"
+    yield from ("  --prune removes these keys, `reconciler forget KIND/ID` lets go of them.", "")
+
+
+_RELEASED_SHOWN = 20
+
+
+def _missing(document: Document) -> Iterator[str]:
+    """Yield the ids that are gone though something was applied to them: drift, in a drift report."""
+    for change in document.changes:
+        if change.action is Action.MISSING and change.error:
+            yield f"{style(plain(str(change.ref)), bold=True)}  {style(_place(change.source), dim=True)}".rstrip()
+            yield from (f"  {style('missing', fg='red')}: {plain(change.error.message)}", "")
+
+
+def _drift_summary(document: Document) -> str:
+    found = [field for change in document.changes for field in change.fields]
+    accepted = sum(1 for field in found if field.accepted)
+    resources = sum(1 for change in document.changes if change.fields)
+    missing = document.summary.missing
+    parts = [
+        f"{_count(len(found), 'field')} on {_count(resources, 'resource')} moved outside git",
+        *([f"{accepted} of them accepted"] if accepted else []),
+        *([f"{_count(missing, 'resource')} missing"] if missing else []),
+        *([f"{document.summary.failed} failed"] if document.summary.failed else []),
+        f"{_count(document.summary.resources, 'resource')} looked at",
+    ]
+    return f"{'Drift' if found or missing else 'No drift'}: {', '.join(parts)}."
 
 
 def _values(field: FieldPart) -> str:
@@ -163,6 +296,7 @@ def _summary(document: Document) -> str:
         *([f"{summary.missing} missing"] if summary.missing else []),
         *([f"{summary.failed} failed"] if summary.failed else []),
         *([f"{_count(summary.blocked, 'field')} blocked"] if summary.blocked else []),
+        *([f"{len(document.released)} released"] if document.released else []),
         *([f"{_count(document.left, 'field')} left alone by --only"] if document.left else []),
         _count(document.requests.writes, "modify call"),
     ]

@@ -1,0 +1,144 @@
+"""`reconciler adopt`: take what changed outside git into the manifests."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import READING, WHERE, Options, options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from reconciler.cli.report import Report
+    from reconciler.cli.session import Session
+    from reconciler.drift import Drift
+    from reconciler.manifest.writer import Drop, Put
+
+
+@click.command()
+@options("paths", *WHERE, *READING, "base", "conflicts", "unattributed", "now", "yes", "color", "quiet")
+def adopt(**given: Any) -> int:
+    """Write into the manifests what somebody changed outside git: the change becomes the declaration.
+
+    Only the affected lines change. Shows the patch and asks; nothing is committed. What the manifests accept already
+    is left as it is, and so is what git has changed as well (--conflicts), or may have (--unattributed).
+
+    \b
+    Example:
+      reconciler adopt
+      reconciler adopt --select 'thread/*' --yes
+    """
+    from reconciler.cli.applying import check_consent
+    from reconciler.cli.drift import find_drift
+    from reconciler.cli.output import say
+    from reconciler.cli.planning import observe_and_plan
+    from reconciler.cli.report import Report
+    from reconciler.cli.session import open_session
+    from reconciler.render import terminal
+
+    chosen, report = Options(**given), Report("drift")
+    check_consent(chosen)
+    session = open_session(chosen, report)
+    made = observe_and_plan(session, report)
+    found = find_drift(report, session, made)
+    edits = _edits(found, chosen)
+    _tell_missing(report, found)
+    _write(chosen, _edited(session, report, edits))
+    say(terminal.errors(report.document()), chosen, err=True)
+    return report.exit_code
+
+
+# --- which fields -----------------------------------------------------------------------------------------------------
+
+
+def _edits(found: Drift, chosen: Options) -> dict[str, list[Put | Drop]]:
+    """Return the edits that make the manifests declare what was found, by file."""
+    from reconciler.compare import Cause
+    from reconciler.manifest.writer import Drop, Put
+
+    causes = {Cause.DRIFT}
+    causes |= {Cause.CONFLICT} if chosen.conflicts else set()
+    causes |= {Cause.UNATTRIBUTED} if chosen.unattributed else set()
+    edits: defaultdict[str, list[Put | Drop]] = defaultdict(list)
+    for change in found.changes:
+        for field in change.fields:
+            location = change.desired.location
+            if field.cause in causes and location and (change.ref, field.key) not in found.accepted:
+                edit = Drop(change.ref, field.key) if field.before is None else Put(change.ref, field.key, field.before)
+                edits[location.file].append(edit)
+    return dict(edits)
+
+
+def _tell_missing(report: Report, found: Drift) -> None:
+    from reconciler.compare import Action
+    from reconciler.errors import ExitCode, Problem
+
+    for change in found.changes:
+        if change.action is Action.MISSING:
+            message = f"{change.ref} is gone: remove it from the manifest, if that is right"
+            report.note(ExitCode.ERROR, Problem("missing", message, change.desired.location))
+
+
+# --- the files --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Edited:
+    """A manifest before and after, and how many fields it takes in."""
+
+    path: Path
+    name: str
+    before: bytes
+    after: bytes
+    fields: int
+
+
+def _edited(session: Session, report: Report, edits: dict[str, list[Put | Drop]]) -> list[_Edited]:
+    from reconciler.errors import ExitCode, Problem
+    from reconciler.manifest import writer
+
+    files = []
+    for name, wanted in sorted(edits.items()):
+        path = session.settings.root / name
+        before = path.read_bytes()
+        written = writer.edit(before, name, wanted)
+        for refusal in written.refused:
+            message = f"{refusal.ref}: {refusal.message}"
+            report.note(ExitCode.ERROR, Problem("not_adopted", message, refusal.location))
+        if written.data != before:
+            files.append(_Edited(path, name, before, written.data, len(wanted) - len(written.refused)))
+    return files
+
+
+def _write(chosen: Options, files: list[_Edited]) -> None:
+    from reconciler.cli.output import notice, say, write_file
+    from reconciler.errors import ConsentRefused
+    from reconciler.manifest import writer
+    from reconciler.words import plain
+
+    if not files:
+        say("Nothing to adopt.\n", chosen)
+        return
+    for file in files:
+        lines = writer.patch(file.before, file.after, file.name).splitlines()
+        say("".join(f"{_coloured(plain(line))}\n" for line in lines), chosen)
+    fields, count = sum(file.fields for file in files), len(files)
+    if not chosen.yes:
+        names = f"{count} file{'' if count == 1 else 's'}"
+        click.echo(f"Write this into {names}? Type yes: ", err=True, nl=False)
+        if sys.stdin.readline().strip().lower() != "yes":
+            raise ConsentRefused("not confirmed; nothing was written")
+    for file in files:
+        write_file(file.path, file.after)
+    notice(f"Adopted {fields} field{'' if fields == 1 else 's'}; commit it, and the next apply records it.", chosen)
+
+
+def _coloured(line: str) -> str:
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    return click.style(line, fg=colours[line[0]]) if line[:1] in colours else line

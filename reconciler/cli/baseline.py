@@ -1,0 +1,47 @@
+"""`reconciler baseline`: take what agrees now as the base, without writing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import OUTPUT, READING, WHERE, Options, options
+from reconciler.cli.report import Report, reported
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+@click.command()
+@options("paths", *WHERE, *READING, "base", "allow_rewind", *OUTPUT)
+def baseline(**given: Any) -> int:
+    """Record every field that is as the manifests declare it, as an apply would. Nothing is sent but GET.
+
+    For a start with resources that are in order already, and after a ledger was lost: from then on drift can be
+    told from what git has yet to change. What differs keeps the base that it had.
+
+    \b
+    Example:
+      reconciler baseline
+      reconciler baseline --select 'thread/*'
+    """
+    chosen = Options(**given)
+    return reported("plan", chosen, lambda report: _baseline(report, chosen))
+
+
+def _baseline(report: Report, chosen: Options) -> None:
+    from reconciler.cli.applying import remember_run, rewinding
+    from reconciler.cli.planning import judge_run, observe_and_plan
+    from reconciler.cli.recording import Book
+    from reconciler.cli.session import need_repository, open_session
+
+    session = open_session(chosen, report)
+    need_repository(session)
+    made = observe_and_plan(session, report, recording=True)
+    judge_run(session, report, made.plan.changes, made.observation.refusals)
+    book = Book(session, made.memory, report.parts["head"], "baseline")
+    rewind = rewinding(report, book)
+    if rewind is not None:
+        raise rewind
+    remember_run(report, book, made.plan.changes, ())

@@ -1,0 +1,85 @@
+"""`reconciler drift`: what changed outside git since the last apply."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import OUTPUT, READING, WHERE, Options, options
+from reconciler.cli.report import Report, reported
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from reconciler.cli.planning import Made
+    from reconciler.cli.session import Session
+    from reconciler.drift import Drift
+
+
+@click.command()
+@options("paths", *WHERE, *READING, "base", "now", "all", "blame", *OUTPUT)
+def drift(**given: Any) -> int:
+    """Tell what somebody changed outside git since the last apply. Exit code 2 if anything is found.
+
+    Changes of git that wait for an apply are no drift. What a manifest names under `accept`, with just the value that
+    is found, is listed and raises no alarm, until its day is over.
+
+    \b
+    Signs: + a key appeared   ~ a value changed   - a key vanished
+
+    \b
+    Example:
+      reconciler drift
+      reconciler drift --format json --select 'thread/*'
+    """
+    chosen = Options(**given)
+    return reported("drift", chosen, lambda report: _drift(report, chosen))
+
+
+def _drift(report: Report, chosen: Options) -> None:
+    from reconciler.cli.planning import observe_and_plan
+    from reconciler.cli.session import open_session
+    from reconciler.errors import ExitCode
+
+    session = open_session(chosen, report)
+    made = observe_and_plan(session, report)
+    found = find_drift(report, session, made)
+    show_drift(report, session, made, found)
+    if found.alarming:
+        report.note(ExitCode.DIFFERENCES)
+
+
+def find_drift(report: Report, session: Session, made: Made) -> Drift:
+    """Return what moved outside git, and tell the report what went wrong while looking."""
+    from reconciler import drift as findings
+    from reconciler.cli.planning import judge_run
+    from reconciler.compare import Action
+
+    today = session.options.now or dt.datetime.now().astimezone().date()
+    report.parts["now"] = today.isoformat()
+    recorded = made.memory.bases
+    found = findings.find(made.plan.changes, lambda ref: ref in recorded, today)
+    for (ref, key), entry in found.expired.items():
+        report.remark("expired", f"{ref}: {key} was accepted until {entry.until}, which is over")
+    failed = [change for change in found.changes if change.action is Action.FAILED]
+    judge_run(session, report, failed, made.observation.refusals)
+    return found
+
+
+def show_drift(report: Report, session: Session, made: Made, found: Drift) -> None:
+    """Put the findings into the document, with what is known of where their values came from."""
+    from reconciler.cli.origins import with_origins
+    from reconciler.cli.provenance import with_blame
+    from reconciler.document import Requests, plan_parts, with_accepted
+    from reconciler.plan import Plan
+
+    keeps = session.options.show_all
+    parts = plan_parts(Plan(found.changes, released=made.plan.released), made.observation.reads, keeps=keeps)
+    changes = with_accepted(parts["changes"], found.accepted)
+    if session.repository is not None:
+        changes = with_origins(changes, session, made)
+        if session.options.blame:
+            changes = with_blame(changes, session.repository, session.settings.root)
+    report.parts |= {**parts, "changes": changes, "requests": Requests(reads=made.observation.reads)}

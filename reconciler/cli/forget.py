@@ -1,0 +1,62 @@
+"""`reconciler forget`: let go of resources that left the manifests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import WHERE, Options, options
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from reconciler.cli.memory import Memory
+    from reconciler.cli.session import Session
+    from reconciler.model import Ref
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="KIND/ID...")
+@options(*WHERE, "color", "quiet")
+def forget(names: tuple[str, ...], **given: Any) -> int:
+    """Take released resources out of the ledger; what is on them stays, and is none of ours any more.
+
+    Globs match as they do in --select. `reconciler plan` lists what is released.
+
+    \b
+    Example:
+      reconciler forget thread/thread_abc123
+      reconciler forget 'conversation/*'
+    """
+    from reconciler.cli.memory import remember
+    from reconciler.cli.output import say
+    from reconciler.cli.recording import Book
+    from reconciler.cli.report import Report
+    from reconciler.cli.session import need_repository, open_session
+    from reconciler.render import terminal
+    from reconciler.words import plain
+
+    chosen, report = Options(**given), Report("apply")
+    session = open_session(chosen, report)
+    need_repository(session)
+    memory = remember(session, report, recording=True)
+    forgotten = sorted({ref for name in names for ref in _released(session, memory, name)})
+    book = Book(session, memory, report.parts["head"], "forget")
+    book.record(report, dict.fromkeys(forgotten), {}, {"forgotten": len(forgotten)})
+    say(f"Forgotten: {plain(', '.join(map(str, forgotten)))}.\n", chosen)
+    say(terminal.errors(report.document()), chosen, err=True)
+    return report.exit_code
+
+
+def _released(session: Session, memory: Memory, name: str) -> list[Ref]:
+    """Return the released resources that a name or glob matches; raises `WrongUsage` where there are none."""
+    from reconciler.errors import WrongUsage
+    from reconciler.model import matches
+
+    found = [ref for ref in memory.released if matches(str(ref), (name,))]
+    if found:
+        return found
+    if any(matches(str(one.ref), (name,)) for one in session.declared):
+        raise WrongUsage(f"{name} is declared by a manifest; only what left the manifests can be forgotten")
+    raise WrongUsage(f"no released resource is named {name}; `reconciler plan` lists those that there are")

@@ -1,0 +1,62 @@
+"""`reconciler history`: what each apply did."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import WHERE, Options, options
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from reconciler.cli.session import Session
+    from reconciler.ledger import Run
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--limit", metavar="N", type=click.IntRange(1), default=20, show_default=True, help="Runs to list.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="What goes to standard output.",
+)
+@options(*WHERE, "color")
+def history(run: str | None, limit: int, form: str, **given: Any) -> int:
+    """List the runs that the ledger records: who, when, which commit, what. With RUN, each field that it wrote.
+
+    \b
+    Example:
+      reconciler history
+      reconciler history 20261122T141037Z-1a2b3c
+    """
+    from reconciler.cli.memory import fetched
+    from reconciler.cli.output import say
+    from reconciler.cli.report import Report
+    from reconciler.cli.rollback import find_run
+    from reconciler.cli.session import open_session
+    from reconciler.render import past
+
+    chosen, report = Options(**given), Report("plan")
+    session = open_session(chosen, report, manifests=False)
+    fetched(session, report)
+    found = [find_run(session, run)] if run is not None else _runs(session, limit)
+    if form == "json":
+        content = [past.run_content(one) for one in found]
+        say(json.dumps(content if run is None else content[0], indent=2) + "\n", chosen)
+    else:
+        say(past.runs(found) if run is None else past.run(found[0]), chosen)
+    return 0
+
+
+def _runs(session: Session, limit: int) -> list[Run]:
+    from reconciler.cli.session import need_repository
+    from reconciler.ledger import store
+
+    return [run for _, run in store.runs(need_repository(session), session.target.name, limit=limit)]

@@ -1,0 +1,162 @@
+"""`reconciler import`: write manifests for resources that exist."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import WHERE, Options, options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+    from typing import Any
+
+    from reconciler.cli.report import Report
+    from reconciler.cli.session import Session
+    from reconciler.manifest.writer import Declaration
+    from reconciler.model import Reading, Ref
+
+
+@click.command("import")
+@click.argument("names", nargs=-1, metavar="KIND/ID...")
+@click.option("--ids-from", metavar="FILE|-", help="Read more of them from a file, or standard input: one a line.")
+@click.option("--into", metavar="FILE", help="The manifest to write or extend; else it goes to standard output.")
+@options(*WHERE, "parallelism", "verbose", "color", "quiet")
+def command(names: tuple[str, ...], ids_from: str | None, into: str | None, **given: Any) -> int:
+    """Write what exists into a manifest, so that the next plan finds nothing to do.
+
+    What is declared already is left alone, and so is what no manifest may hold; both are told.
+
+    \b
+    Example:
+      reconciler import thread/thread_abc123 --into manifests/support.yaml
+      psql -Atc 'select id from threads' | sed 's|^|thread/|' | reconciler import --ids-from - --into manifests/all.yaml
+    """
+    from reconciler.cli.output import say
+    from reconciler.cli.planning import look
+    from reconciler.cli.report import Report
+    from reconciler.cli.session import open_session
+    from reconciler.render import terminal
+
+    chosen, report = Options(**given), Report("plan")
+    session = open_session(chosen, report, manifests=False)
+    wanted = list(dict.fromkeys(map(_ref, [*names, *_lines(chosen, ids_from)])))
+    known = _declared(session)
+    observation = look(session, [ref for ref in wanted if ref not in known])
+    _tell(chosen, known, wanted)
+    for refusal in observation.refusals:
+        report.fail(refusal)
+    _write(report, chosen, session, list(_declarations(report, observation.readings)), into)
+    session.interruption.note(report)
+    say(terminal.errors(report.document()), chosen, err=True)
+    return report.exit_code
+
+
+# --- which resources --------------------------------------------------------------------------------------------------
+
+
+def _lines(chosen: Options, ids_from: str | None) -> Iterator[str]:
+    """Yield the lines that name something; empty ones and those that begin with # do not."""
+    from reconciler.errors import WrongUsage
+
+    if ids_from is None:
+        return
+    try:
+        data = sys.stdin.buffer.read() if ids_from == "-" else chosen.at(ids_from).read_bytes()
+        text = data.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise WrongUsage(f"cannot read {ids_from}: {reason}") from error
+    yield from (line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
+
+
+def _ref(name: str) -> Ref:
+    """Return the reference that a name stands for. Raises `WrongUsage`."""
+    from reconciler.errors import WrongUsage
+    from reconciler.kinds import KINDS
+    from reconciler.model import Ref
+    from reconciler.words import meant, shown
+
+    kind, slash, own = name.partition("/")
+    if not slash:
+        raise WrongUsage(f"{shown(name)} names no resource: write KIND/ID, such as thread/thread_abc123")
+    if kind not in KINDS:
+        raise WrongUsage(f"there is no kind {shown(kind)}; {meant(kind, KINDS)}")
+    if not KINDS[kind].valid_id(own):
+        raise WrongUsage(f"{shown(own)} is no id of a {KINDS[kind].noun}")
+    return Ref(kind, own)
+
+
+def _declared(session: Session) -> dict[Ref, str]:
+    """Return what the manifests that there are declare already, and where."""
+    from reconciler import manifest
+
+    existing = [path for path in session.target.manifests if path.exists()]
+    skip = frozenset([session.settings.file]) if session.settings.file else frozenset["Path"]()
+    loaded = manifest.load(existing, root=session.settings.root, skip=skip)
+    return {one.ref: str(one.location) for one in loaded.resources}
+
+
+def _tell(chosen: Options, known: Mapping[Ref, str], wanted: Iterable[Ref]) -> None:
+    from reconciler.cli.output import notice
+
+    for ref in wanted:
+        if ref in known:
+            notice(f"{ref} is declared already, at {known[ref]}; it is left alone", chosen)
+
+
+def _declarations(report: Report, readings: Mapping[Ref, Reading]) -> Iterator[Declaration]:
+    """Yield what was found; what was not is told."""
+    from reconciler.cli.planning import RUN_WIDE
+    from reconciler.errors import ExitCode, Problem
+    from reconciler.manifest.writer import Declaration
+    from reconciler.model import EMPTY, Observed
+
+    for ref, reading in sorted(readings.items()):
+        if isinstance(reading, Observed):
+            yield Declaration(ref, reading.metadata or EMPTY)
+        elif reading.fault.code not in RUN_WIDE:
+            report.note(ExitCode.ERROR, Problem(reading.fault.code, f"{ref}: {reading.fault}"))
+
+
+# --- the manifest -----------------------------------------------------------------------------------------------------
+
+
+def _write(
+    report: Report, chosen: Options, session: Session, declarations: list[Declaration], into: str | None
+) -> None:
+    from reconciler.cli.output import notice, say, write_file
+    from reconciler.errors import ExitCode, Problem
+    from reconciler.manifest import writer
+    from reconciler.manifest.files import name_of
+
+    path = chosen.at(into) if into is not None else None
+    name = name_of(path, session.settings.root) if path else "the manifest"
+    before = _before(path, name)
+    written = writer.declare(before, name, declarations)
+    for refusal in written.refused:
+        report.note(ExitCode.ERROR, Problem("not_imported", f"{refusal.ref}: {refusal.message}", refusal.location))
+    if path is None:
+        say(written.data.decode(), chosen)
+        return
+    if written.data != (before or b""):
+        write_file(path, written.data)
+    whole = {refusal.ref for refusal in written.refused if refusal.key is None}
+    count = len(declarations) - len(whole)
+    notice(f"Imported {count} resource{'' if count == 1 else 's'} into {name}.", chosen)
+    if not any(path.resolve().is_relative_to(known.resolve()) for known in session.target.manifests):
+        notice(f"{name} is not among the manifests of target {session.target.name}.", chosen)
+
+
+def _before(path: Path | None, name: str) -> bytes | None:
+    from reconciler.errors import WrongUsage
+
+    if path is None or not path.exists():
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WrongUsage(f"cannot read {name}: {error.strerror}") from error

@@ -1,0 +1,79 @@
+"""`reconciler ledger`: look into the record of what was applied."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import WHERE, Options, options
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from reconciler.ledger import Ledger
+    from reconciler.model import Base, Ref
+
+
+@click.group()
+def ledger() -> None:
+    """Look into the record of what was applied to a target.
+
+    It lies in commits under refs/reconciler/TARGET of this repository, beside the branches.
+
+    \b
+    Example:
+      reconciler ledger show 'thread/*'
+    """
+
+
+@ledger.command()
+@click.argument("names", nargs=-1, metavar="[KIND/ID]...")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="What goes to standard output.",
+)
+@options(*WHERE, "color")
+def show(names: tuple[str, ...], form: str, **given: Any) -> int:
+    """Show the base of each resource: what was last applied to it, field by field. Names may be globs.
+
+    \b
+    Example:
+      reconciler ledger show
+      reconciler ledger show thread/thread_abc123 --format json
+    """
+    from reconciler.cli.memory import fetched
+    from reconciler.cli.output import say
+    from reconciler.cli.report import Report
+    from reconciler.cli.session import open_session
+    from reconciler.errors import WrongUsage
+    from reconciler.render import past
+
+    chosen, report = Options(**given), Report("plan")
+    found = fetched(open_session(chosen, report, manifests=False), report)
+    if found is None:
+        raise WrongUsage("there is no ledger of this target here; the first apply makes one")
+    bases = _chosen(found, names)
+    if form == "json":
+        say(json.dumps(past.ledger_content(found.tip, found.applied, bases), indent=2) + "\n", chosen)
+    else:
+        say(past.ledger(found.tip, found.applied, bases), chosen)
+    return 0
+
+
+def _chosen(found: Ledger, names: tuple[str, ...]) -> dict[Ref, Base]:
+    from reconciler.errors import WrongUsage
+    from reconciler.model import matches
+
+    everything = found.everything()
+    if not names:
+        return everything
+    chosen = {ref: base for ref, base in everything.items() if matches(str(ref), names)}
+    if not chosen:
+        raise WrongUsage(f"the ledger has nothing of {' '.join(names)}")
+    return chosen

@@ -1,0 +1,203 @@
+"""What a run leaves behind: an entry in the journal before its first write, a record in the ledger after its last."""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+import os
+import secrets
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from reconciler import __version__, planfile
+from reconciler.bases import Touched, unverified
+from reconciler.cli.interruption import undisturbed
+from reconciler.cli.memory import LeftOver, Memory, server_of, told_dispute
+from reconciler.cli.output import notice
+from reconciler.compare import Action
+from reconciler.document import Document, Head
+from reconciler.errors import ExitCode, Problem, ReconcilerError
+from reconciler.ledger import Run, journal, store, sync
+from reconciler.remembering import kept, owned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from reconciler.cli.planning import Made
+    from reconciler.cli.report import Report
+    from reconciler.cli.session import Session
+    from reconciler.compare import Change
+    from reconciler.document import ChangePart
+    from reconciler.events import Outcome
+    from reconciler.git import Repository
+    from reconciler.ledger import Dispute, Ledger
+    from reconciler.model import Ref
+    from reconciler.remembering import Moved
+
+
+_STAMP = "%Y%m%dT%H%M%SZ"
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@dataclass(slots=True)
+class Book:
+    """The ledger of a target as one run writes it. Outside of git nothing is written.
+
+    `head` is the commit whose declarations the run carries out.
+    """
+
+    session: Session
+    memory: Memory
+    head: Head
+    kind: str
+    undoes: str | None = None
+    at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+    run: str = ""
+    _journal: journal.Journal | None = None
+
+    def __post_init__(self) -> None:
+        """Name the run by its time, and by chance where two begin in the same second."""
+        self.run = f"{self.at:{_STAMP}}-{secrets.token_hex(3)}"
+
+    def intend(self, parts: Sequence[ChangePart]) -> None:
+        """Write down which changes are about to be written. Raises where that, and so the record, is not possible."""
+        repository = self.session.repository
+        writing = tuple(part for part in parts if any(each.blocked is None for each in part.fields))
+        if repository is not None and writing:
+            content = planfile.dumps(Document(kind="apply", head=self.head, changes=writing))
+            self._journal = journal.begin(repository, self.session.target.name, self.run, content)
+
+    def break_off(self, *, wrote: bool) -> None:
+        """End without a record: where anything may have been written, the next run finds the journal."""
+        if self._journal is not None and wrote:
+            self._journal.leave()
+        else:
+            self.settle()
+
+    def settle(self) -> None:
+        """End with nothing to record, or with everything recorded."""
+        if self._journal is not None:
+            self._journal.settle()
+
+    def record(
+        self, report: Report, moved: Moved, touched: Mapping[Ref, tuple[Touched, ...]], outcomes: Mapping[str, int]
+    ) -> None:
+        """Record the run. What goes wrong is told to the report: the writes themselves are done."""
+        repository, known = self.session.repository, self.memory.ledger
+        if repository is None:
+            return
+        applied = self._applied(known)
+        if not (moved or touched or self.memory.taken_in) and known is not None and applied == known.applied:
+            self.settle()
+            return
+        run = Run(
+            self.run, self.kind, f"{self.at:{_TIME}}", actor(repository), self.head.commit, self.head.dirty,
+            __version__, self.undoes, outcomes, touched,
+        )  # fmt: skip
+        try:
+            with undisturbed():
+                self._write(report, repository, moved, run, applied)
+            self._push(report, repository)
+        except ReconcilerError as error:
+            self.break_off(wrote=bool(touched))
+            report.note(ExitCode.INCOMPLETE, Problem(error.code, f"the run {self.run} could not be recorded: {error}"))
+
+    def _applied(self, known: Ledger | None) -> str | None:
+        """Return the commit that counts as applied from now on; a rollback leaves git ahead."""
+        before = known.applied if known else None
+        return self.head.commit or before if self.kind in APPLYING else before
+
+    def _write(self, report: Report, repository: Repository, moved: Moved, run: Run, applied: str | None) -> None:
+        target, server = self.session.target.name, server_of(self.session)
+        for left in self.memory.taken_in:
+            earlier = _unfinished_run(left, self.memory.ledger, run)
+            recorded = store.record(repository, target, self.memory.ledger, {}, earlier, server, applied)
+            self.memory.ledger = recorded.ledger
+        recorded = store.record(repository, target, self.memory.ledger, moved, run, server, applied)
+        self.memory.ledger = recorded.ledger
+        _tell_disputes(report, recorded.disputed)
+        for left in self.memory.taken_in:
+            left.entry.settle()
+        self.settle()
+        notice(f"Recorded as {self.run} under {store.ref_of(target)}.", self.session.options)
+
+    def _push(self, report: Report, repository: Repository) -> None:
+        remote = self.session.target.ledger_remote
+        if remote is None:
+            return
+        _tell_disputes(report, sync.push(repository, self.session.target.name, remote))
+
+
+def _tell_disputes(report: Report, disputed: Iterable[Dispute]) -> None:
+    for dispute in disputed:
+        report.note(ExitCode.INCOMPLETE, Problem("disputed", told_dispute(dispute)))
+
+
+APPLYING = frozenset({"apply", "baseline"})
+"""The kinds of runs that bring a commit's declarations to the target."""
+
+
+def actor(repository: Repository) -> str:
+    """Return who is running this: as CI knows them, as git knows them, as the machine does."""
+    for variable in ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILDKITE_BUILD_CREATOR"):
+        if os.environ.get(variable):
+            return os.environ[variable]
+    name, email = repository.ask("config", "user.name"), repository.ask("config", "user.email")
+    if name or email:
+        return f"{name or ''} <{email}>".strip() if email else str(name)
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+# --- what moved -------------------------------------------------------------------------------------------------------
+
+
+def to_remember(made: Made, *, git: bool) -> list[Change]:
+    """Return the changes with nothing to write which an apply would remember otherwise than they are remembered."""
+    if not git:
+        return []
+    memory = made.memory
+    as_declared = (change for change in made.plan.changes if change.action is Action.KEEP)
+    return [one for one in as_declared if kept(one, memory.base(one.ref), None) != memory.bases.get(one.ref)]
+
+
+def changed_only(moved: Moved, memory: Memory) -> Moved:
+    """Return of the bases those that differ from what the ledger holds."""
+    held = memory.ledger.bases(moved) if memory.ledger else {}
+    return {ref: base for ref, base in moved.items() if base != held.get(ref)}
+
+
+def first_bases(session: Session, memory: Memory) -> Moved:
+    """Return what the first record of all has to hold beside what was applied.
+
+    Once there is a record, a resource without one counts as never applied; of these that is not known.
+    """
+    if memory.ledger is not None:
+        return {}
+    unknown = {one.ref: unverified(one) for one in session.declared} if memory.default is None else {}
+    return {**unknown, **memory.bases}
+
+
+def counted(outcomes: Iterable[Outcome]) -> dict[str, int]:
+    """Return how many changes came to each outcome."""
+    return dict(sorted(Counter(str(outcome.status) for outcome in outcomes).items()))
+
+
+def _unfinished_run(left: LeftOver, ledger: Ledger | None, now: Run) -> Run:
+    """Return the record of an apply that ended without one: what its journal says that it was about to write."""
+    run, touched = left.entry.run, {}
+    for ref, change in left.changes.items():
+        base = ledger.base(ref) if ledger else None
+        touched[ref] = tuple(
+            Touched(each.key, each.before, each.after, owned(base, each.key))
+            for each in change.fields
+            if each.blocked is None
+        )
+    at = dt.datetime.strptime(run.partition("-")[0], _STAMP).replace(tzinfo=dt.UTC)
+    return Run(
+        run, "apply", f"{at:{_TIME}}", now.actor, left.head.commit, left.head.dirty, now.tool,
+        outcomes={"unfinished": len(touched)}, touched=touched,
+    )  # fmt: skip

@@ -1,0 +1,92 @@
+"""`reconciler rollback`: turn one apply back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import GUARDS, OUTPUT, WHERE, Options, options
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from reconciler.cli.report import Report
+    from reconciler.cli.session import Session
+    from reconciler.ledger import Run
+
+
+@click.command()
+@click.argument("run", required=False)
+@options(*WHERE, "parallelism", "verbose", *GUARDS, "yes", *OUTPUT)
+def rollback(run: str | None, **given: Any) -> int:
+    """Give every field that one apply wrote the value that it had before; the last apply, unless RUN names another.
+
+    Shows the plan and asks. A resource on which such a field has moved since is stale, and left alone. Git is ahead
+    afterwards: revert the commit first, or the next apply brings it back. `reconciler history` lists the runs.
+
+    \b
+    Example:
+      reconciler rollback
+      reconciler rollback 20261122T141037Z-1a2b3c
+    """
+    from reconciler.cli.report import reported
+
+    chosen = Options(**given)
+    return reported("apply", chosen, lambda report: _roll_back(report, chosen, run))
+
+
+def _roll_back(report: Report, chosen: Options, name: str | None) -> None:
+    from reconciler.cli.applying import Proposal, check_consent, perform, show_plan
+    from reconciler.cli.memory import remember
+    from reconciler.cli.planning import judge_run, look
+    from reconciler.cli.recording import Book, counted
+    from reconciler.cli.session import need_repository, open_session
+    from reconciler.document import plan_parts
+    from reconciler.guard import scale_of
+    from reconciler.plan import Plan
+    from reconciler.remembering import restored_by, touched_by, undone
+
+    report.parts["outcomes"] = ()
+    check_consent(chosen)
+    session = open_session(chosen, report, manifests=False)
+    need_repository(session)
+    memory = remember(session, report, recording=True)
+    run = find_run(session, name)
+    report.parts["undoes"] = run.id
+    observation = look(session, sorted(run.touched))
+    changes = tuple(
+        undone(ref, fields, observation.readings[ref], memory.base(ref), session.rules_of(ref.kind))
+        for ref, fields in sorted(run.touched.items())
+    )
+    report.parts |= plan_parts(Plan(changes), observation.reads, keeps=False)
+    judge_run(session, report, changes, observation.refusals)
+    report.leave_to_outcomes()
+    book = Book(session, memory, report.parts["head"], "rollback", undoes=run.id)
+    proposal = Proposal(session, changes, scale_of(changes), book)
+    show_plan(report, session)
+    done = perform(report, proposal)
+    moved = restored_by(changes, done.outcomes, run.touched, memory.base)
+    book.record(report, moved, touched_by(changes, done.outcomes, memory.base), counted(done.outcomes))
+
+
+def find_run(session: Session, name: str | None) -> Run:
+    """Return a recorded run: the one whose id begins with `name`, or the last that wrote anything to be undone.
+
+    Raises `WrongUsage` where there is none, or more than one.
+    """
+    from reconciler.errors import WrongUsage
+    from reconciler.ledger import store
+
+    runs = [run for _, run in store.runs(session.repository, session.target.name)] if session.repository else []
+    if name is None:
+        undone = {run.undoes for run in runs}
+        found = [run for run in runs if run.touched and run.kind == "apply" and run.id not in undone][:1]
+        if not found:
+            raise WrongUsage("the ledger has no apply that could be turned back")
+        return found[0]
+    found = [run for run in runs if run.id.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    what = "more than one run" if found else "no run"
+    raise WrongUsage(f"the ledger has {what} that begins with {name}; `reconciler history` lists them")

@@ -1,0 +1,465 @@
+"""Changes to manifests that a person wrote: `edit` for what drifted, `declare` for what is declared anew.
+
+A change is made in the text, where its node stands (`spans`, `draft`), and then held against the meaning: what comes
+out is read like any manifest, and is kept only if every resource declares exactly what it should. A change that cannot
+be made so is refused, with the reason, and the others are made.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from reconciler.kinds import KINDS
+from reconciler.manifest.draft import Draft, Unsafe
+from reconciler.manifest.notation import Fresh, unfit_key, unfit_value
+from reconciler.manifest.patch import patch
+from reconciler.manifest.reader import read
+from reconciler.manifest.schema import VERSION, read_document
+from reconciler.manifest.spans import Entry, MapSpan, ScalarSpan, compose, merged_into, pairs_of
+from reconciler.manifest.tree import LINE_BREAK, Map
+from reconciler.model import MAX_PAIRS, Json, Ownership, Ref, Value, matches, same
+from reconciler.words import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from reconciler.errors import Location, Problem
+    from reconciler.manifest.spans import Source, Span
+    from reconciler.model import Desired
+
+__all__ = ["Declaration", "Drop", "Put", "Refusal", "Written", "declare", "edit", "patch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """The resource shall declare this key with this value; `None`: null, the key shall not exist."""
+
+    ref: Ref
+    key: str
+    value: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The resource shall not declare this key any more; where it inherits the key, it becomes null."""
+
+    ref: Ref
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A resource that is to be declared anew, with these pairs as observed."""
+
+    ref: Ref
+    metadata: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What was not written (one key, or with `None` the whole resource), and why, as a sentence with the fix."""
+
+    ref: Ref
+    key: str | None
+    message: str
+    location: Location | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The new file, and what is not in it."""
+
+    data: bytes
+    refused: tuple[Refusal, ...] = ()
+
+
+def edit(data: bytes, file: str, edits: Sequence[Put | Drop]) -> Written:
+    """Change single keys of resources that `data` declares; of several edits of one key the last one counts.
+
+    Lines that need no change stay as they are. Comments above a dropped key stay, the one on its line goes with it.
+    Nothing is changed in a file that is not valid.
+    """
+    state = _loaded(data, file)
+    if not isinstance(state, _State):
+        return Written(data, tuple(Refusal(one.ref, one.key, _invalid(state), state.location) for one in edits))
+    refused: list[Refusal] = []
+    wanted = list({(one.ref, one.key): one for one in edits}.values())
+    shared, alone = list[Put | Drop](), list[Put | Drop]()
+    for one in _admitted(state, wanted, refused):
+        (shared if _uses(state, one) else alone).append(one)
+    for steps in (alone, shared):
+        state = _carry_out(state, steps, _revise_all, refused)
+    return Written(state.data, tuple(refused))
+
+
+def declare(data: bytes | None, file: str, declarations: Sequence[Declaration]) -> Written:
+    """Declare resources at the end of their sections; `None` (or a blank file) begins a new file.
+
+    What is written plans to nothing: pairs as observed, null for inherited keys that were not, and nothing for
+    ignored ones. Where nothing could be declared, the data are as before (of a new file: empty).
+    """
+    blank = data is None or not data.strip()
+    state = _loaded(f"version: {VERSION}\n".encode() if data is None or blank else data, file)
+    if not isinstance(state, _State):
+        refused = [Refusal(one.ref, None, _invalid(state), state.location) for one in declarations]
+        return Written(data or b"", tuple(refused))
+    refused = []
+    after = _carry_out(state, list(_declarable(state, declarations, refused)), _declare_all, refused)
+    return Written(data or b"" if after is state else after.data, tuple(refused))
+
+
+# -- A file between two changes -----------------------------------------------------------------------------------
+
+
+class _State:
+    """A valid file: its text, and what it declares."""
+
+    def __init__(self, data: bytes, file: str, root: Map, resources: Iterable[Desired]) -> None:
+        self.data = data
+        self.file = file
+        self.desired = {resource.ref: resource for resource in resources}
+        defaults = root.get("defaults") or Map()
+        self.inherited: Mapping[str, Value | None] = defaults.get("metadata") or Map()
+        self.ignore: tuple[str, ...] = tuple(defaults.get("ignore") or ())
+        self.exclusive: bool = defaults.get("ownership") == Ownership.EXCLUSIVE
+
+    @cached_property
+    def text(self) -> str:
+        """The text without a byte order mark."""
+        return self.data.decode().removeprefix("\ufeff")
+
+    @property
+    def ends(self) -> bool:
+        """Tell whether the last line has a break."""
+        return self.text.endswith(("\r", "\n"))
+
+    @cached_property
+    def source(self) -> Source:
+        """The text, its last line complete, and where everything stands."""
+        first = LINE_BREAK.search(self.text)
+        return compose(self.text if self.ends else self.text + (first[0] if first else "\n"))
+
+    @cached_property
+    def sections(self) -> dict[str, dict[str, Entry]]:
+        """The resources that are written out, by kind and id."""
+        root = self.source.root.own()
+        found = ((kind.name, root[kind.plural].value) for kind in KINDS.values() if kind.plural in root)
+        return {name: section.own() if isinstance(section, MapSpan) else {} for name, section in found}
+
+    def place(self, ref: Ref, key: str | None) -> Location | None:
+        """Return where a key is declared, else its resource."""
+        desired = self.desired.get(ref)
+        return None if desired is None else desired.sources.get(key or "", desired.location)
+
+    def draft(self) -> Draft:
+        """Return a draft without changes."""
+        return Draft(self.source, _step(self.source), loses_end=not self.ends)
+
+    def replaced(self, text: str) -> _State | Problem:
+        """Return the file with another text, in the same encoding; the last line is left open if it was."""
+        if not self.ends:
+            text = re.sub(r"(?:\r\n?|\n)\Z", "", text)
+        mark = "\ufeff" if self.data.startswith(b"\xef\xbb\xbf") else ""
+        return _loaded((mark + text).encode(), self.file)
+
+
+def _loaded(data: bytes, file: str) -> _State | Problem:
+    """Return the file, or what is wrong with it first of all."""
+    document = read(data, file)
+    manifest = read_document(document)
+    if manifest.problems:
+        return manifest.problems[0]
+    return _State(data, file, document.root, manifest.resources)
+
+
+def _invalid(problem: Problem) -> str:
+    return f"this file is not valid, so nothing is written to it: {problem.message}"
+
+
+def _step(source: Source) -> str:
+    """Return the indentation of the first section, the one that the file is likely to use everywhere."""
+    for entry in source.root.entries:
+        if isinstance(entry.value, MapSpan) and entry.value.entries and not entry.value.flow:
+            inner, outer = entry.value.entries[0].start, entry.start
+            return " " * max(1, inner - source.line_start(inner) - (outer - source.line_start(outer)))
+    return "  "
+
+
+# -- Carrying out, and proving ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """A resource to write: `pairs` is what stands in it, `metadata` what it declares together with the defaults."""
+
+    ref: Ref
+    pairs: Mapping[str, Value | None]
+    metadata: Mapping[str, Value | None]
+
+
+_Step = TypeVar("_Step", Put | Drop, _New)
+_Wants: TypeAlias = "dict[Ref, Mapping[str, Value | None]]"
+
+
+def _carry_out(
+    state: _State,
+    steps: Sequence[_Step],
+    sketch: Callable[[_State, Draft, Sequence[_Step]], _Wants],
+    refused: list[Refusal],
+) -> _State:
+    """Make all changes at once; if that fails, find those at fault by halves, and refuse them."""
+    if not steps:
+        return state
+    after = _attempt(state, steps, sketch)
+    if isinstance(after, _State):
+        return after
+    if len(steps) == 1:
+        ref, key = steps[0].ref, getattr(steps[0], "key", None)
+        refused.append(Refusal(ref, key, after, state.place(ref, key)))
+        return state
+    half = len(steps) // 2
+    state = _carry_out(state, steps[:half], sketch, refused)
+    return _carry_out(state, steps[half:], sketch, refused)
+
+
+def _attempt(
+    state: _State, steps: Sequence[_Step], sketch: Callable[[_State, Draft, Sequence[_Step]], _Wants]
+) -> _State | str:
+    """Return the file with all changes, or why that would not do."""
+    draft = state.draft()
+    try:
+        wants = sketch(state, draft, steps)
+    except Unsafe as error:
+        return f"this cannot be changed safely here: {error}; change it by hand"
+    text = draft.result()
+    if text == state.source.text:
+        return state
+    after = state.replaced(text)
+    if not isinstance(after, _State):
+        return f"the file would not be valid any more: {after.message}; change it by hand"
+    for ref in {**state.desired, **after.desired, **wants}:
+        if not _as_meant(ref, state, after, wants):
+            return _moved(ref, steps[0], state)
+    return after
+
+
+def _as_meant(ref: Ref, state: _State, after: _State, wants: _Wants) -> bool:
+    before, now = state.desired.get(ref), after.desired.get(ref)
+    if now is None:
+        return False
+    if before is not None and (before.ownership, before.ignore, before.protect, before.accept) != (
+        now.ownership,
+        now.ignore,
+        now.protect,
+        now.accept,
+    ):
+        return False
+    if ref in wants:
+        want = wants[ref]
+        return want.keys() == now.metadata.keys() and all(same(want[key], now.metadata[key]) for key in want)
+    return before is not None and before.metadata == now.metadata
+
+
+def _moved(ref: Ref, step: Put | Drop | _New, state: _State) -> str:
+    """Say why a change that reads well is refused: somebody else would change as well."""
+    uses = [] if isinstance(step, _New) else _uses(state, step)
+    if uses:
+        line = state.source.line_number(min(uses))
+        what = "what is written here is used again by an alias"
+        return f"{what} in line {line}, where it would change as well: write it out there first, or change it by hand"
+    return f"this cannot be changed safely here: {ref} would not read as it should; change it by hand"
+
+
+# -- Edits --------------------------------------------------------------------------------------------------------
+
+
+def _admitted(state: _State, edits: Sequence[Put | Drop], refused: list[Refusal]) -> Iterator[Put | Drop]:
+    """Yield what a manifest may hold, by resource: first what makes room, then what needs it."""
+    groups: dict[Ref, list[Put | Drop]] = {}
+    for one in edits:
+        message = _unfit(state, one)
+        if message is None:
+            groups.setdefault(one.ref, []).append(one)
+        else:
+            refused.append(Refusal(one.ref, one.key, message, state.place(one.ref, one.key)))
+    for ref, group in groups.items():
+        declared = state.desired[ref].metadata
+        held = {key for key, value in declared.items() if value is not None}
+        for one in sorted(group, key=lambda one: (one.key not in declared, _adds(one) and one.key in declared)):
+            held.discard(one.key)
+            if _adds(one) and len(held) >= MAX_PAIRS:
+                refused.append(Refusal(ref, one.key, _full(ref), state.place(ref, one.key)))
+                continue
+            held |= {one.key} if _adds(one) else set()
+            yield one
+
+
+def _adds(one: Put | Drop) -> bool:
+    return isinstance(one, Put) and one.value is not None
+
+
+def _full(ref: Ref) -> str:
+    return f"{ref} declares {MAX_PAIRS} pairs already, as many as there can be: remove one of them first"
+
+
+def _unfit(state: _State, one: Put | Drop) -> str | None:
+    """Say why an edit cannot be made whatever the file looks like."""
+    desired = state.desired.get(one.ref)
+    if desired is None:
+        return f"{one.ref} is not declared in this file"
+    if isinstance(one, Drop):
+        return None
+    message = unfit_key(one.key) or (None if one.value is None else unfit_value(one.value, one.ref.kind))
+    if message is None and matches(one.key, desired.ignore):
+        return "this key is ignored, so it cannot be declared: narrow the globs of ignore first"
+    return message
+
+
+def _revise_all(state: _State, draft: Draft, steps: Sequence[Put | Drop]) -> _Wants:
+    groups: dict[Ref, list[Put | Drop]] = {}
+    for step in steps:
+        groups.setdefault(step.ref, []).append(step)
+    return {ref: _revise(state, draft, ref, group) for ref, group in groups.items()}
+
+
+def _revise(state: _State, draft: Draft, ref: Ref, steps: Sequence[Put | Drop]) -> Mapping[str, Value | None]:
+    """Draft the edits of one resource; return what it is to declare."""
+    entry = state.sections.get(ref.kind, {}).get(ref.id)
+    if entry is None:
+        raise Unsafe("the resource is merged in from another mapping")
+    metadata = _part(entry, "metadata")
+    own, merged = _layers(entry, metadata)
+    inherited = {**state.inherited, **{key: _nullity(span) for key, span in merged.items()}}
+    want, puts, drops = dict(state.desired[ref].metadata), dict[str, Value | None](), set[str]()
+    for step in steps:
+        value = step.value if isinstance(step, Put) else None
+        if isinstance(step, Put) or inherited.get(step.key) is not None:
+            if step.key not in want or not same(want[step.key], value):
+                puts[step.key] = want[step.key] = value
+        elif step.key in own:
+            drops.add(step.key)
+            want.pop(step.key)
+            want |= {step.key: None} if step.key in inherited else {}
+    if puts or drops:
+        if metadata is None:
+            taken = {key: state.desired[ref].metadata[key] for key in merged}
+            draft.extend(entry, Fresh({"metadata": Fresh(taken | puts)}))
+        else:
+            draft.revise(metadata, puts, drops)
+    return want
+
+
+def _part(entry: Entry, name: str) -> Entry | None:
+    """Return the entry `name` of the mapping that is written as the value of `entry`."""
+    return entry.value.own().get(name) if isinstance(entry.value, MapSpan) else None
+
+
+def _layers(entry: Entry, metadata: Entry | None) -> tuple[Mapping[str, Entry], Mapping[str, Span]]:
+    """Return the pairs that are written on the resource itself, and those that merge keys and aliases bring in."""
+    if metadata is None:
+        whole = pairs_of(entry.value)
+        return {}, pairs_of(whole["metadata"]) if "metadata" in whole else {}
+    if isinstance(metadata.value, MapSpan):
+        return metadata.value.own(), merged_into(metadata.value)
+    return {}, pairs_of(metadata.value)
+
+
+def _nullity(span: Span) -> str | None:
+    """Return `None` for null, and a text for any value."""
+    return None if isinstance(span, ScalarSpan) and span.null else ""
+
+
+def _uses(state: _State, step: Put | Drop) -> list[int]:
+    """Return the places of the aliases that name what the edit would touch."""
+    root = state.source.root.own()
+    section = root.get(KINDS[step.ref.kind].plural)
+    entry = state.sections.get(step.ref.kind, {}).get(step.ref.id)
+    metadata = _part(entry, "metadata") if entry else None
+    pair = _part(metadata, step.key) if metadata else None
+    parts = [part for part in (section, entry, metadata, pair) if part]
+    return [use for part in parts for span in (part.key, part.value) for use in span.uses]
+
+
+# -- Declarations -------------------------------------------------------------------------------------------------
+
+
+def _declarable(state: _State, declarations: Sequence[Declaration], refused: list[Refusal]) -> Iterator[_New]:
+    """Yield what can be declared, and note what cannot."""
+    seen: set[Ref] = set()
+    for one in declarations:
+        message = _undeclarable(state, one.ref, seen)
+        if message is not None:
+            refused.append(Refusal(one.ref, None, message, state.place(one.ref, None)))
+            continue
+        seen.add(one.ref)
+        new = _declared(state, one, refused)
+        if new is not None:
+            yield new
+
+
+def _undeclarable(state: _State, ref: Ref, seen: set[Ref]) -> str | None:
+    if ref in state.desired:
+        at = state.desired[ref].location
+        return f"{ref} is declared already, in line {at.line if at else 0} of this file: take its changes over instead"
+    if ref in seen:
+        return f"{ref} is given twice: give it once"
+    if ref.kind not in KINDS:
+        return f"there is no kind {shown(ref.kind)}"
+    return None if KINDS[ref.kind].valid_id(ref.id) else f"{shown(ref.id)} is no id of a {KINDS[ref.kind].noun}"
+
+
+def _declared(state: _State, one: Declaration, refused: list[Refusal]) -> _New | None:
+    """Return the resource to write; `None` if it cannot be declared without changing what was observed."""
+    observed, unfit = _sorted_out(state, one)
+    for key, message in unfit.items():
+        if state.exclusive or key in state.inherited:
+            why = (
+                "the defaults of this file own every key" if state.exclusive else "the defaults of this file declare it"
+            )
+            whole = f"the key {shown(str(key))} cannot be declared ({message}), and {why}, so applying would change it"
+            refused.append(Refusal(one.ref, None, f"{whole}; declare this resource in a file without such defaults"))
+            return None
+    refused += [Refusal(one.ref, key, message) for key, message in unfit.items()]
+    metadata: dict[str, Value | None] = {**dict.fromkeys(state.inherited), **observed}
+    pairs = {
+        key: value
+        for key, value in sorted(metadata.items())
+        if key not in state.inherited or not same(value, state.inherited[key])
+    }
+    return _New(one.ref, pairs, metadata)
+
+
+def _sorted_out(state: _State, one: Declaration) -> tuple[dict[str, Value], dict[str, str]]:
+    """Return the pairs that can be declared, and why each of the others cannot; ignored ones are neither."""
+    fit: dict[str, Value] = {}
+    unfit: dict[str, str] = {}
+    # Where there are too many, those that the defaults declare anyway have to be among them.
+    for key in sorted(one.metadata, key=lambda key: (key not in state.inherited, str(key))):
+        value = one.metadata[key]
+        if value is None or (isinstance(key, str) and matches(key, state.ignore)):
+            continue
+        message = unfit_key(key) or unfit_value(value, one.ref.kind)
+        if message is None and len(fit) >= MAX_PAIRS:
+            message = f"a resource declares at most {MAX_PAIRS} pairs: remove some at the API"
+        if message is None:
+            fit[key] = value
+        else:
+            unfit[key] = message
+    return fit, unfit
+
+
+def _declare_all(state: _State, draft: Draft, steps: Sequence[_New]) -> _Wants:
+    sections: dict[str, dict[str, Fresh]] = {}
+    for step in steps:
+        content = Fresh({"metadata": Fresh(step.pairs)} if step.pairs else {})
+        sections.setdefault(KINDS[step.ref.kind].plural, {})[step.ref.id] = content
+    root = state.source.root
+    known = root.own()
+    for plural in (plural for plural in sections if plural in known):
+        draft.extend(known[plural], Fresh(sections[plural]))
+    added = {plural: Fresh(section) for plural, section in sections.items() if plural not in known}
+    draft.add(root, Fresh(added))
+    return {step.ref: step.metadata for step in steps}
