@@ -68,10 +68,10 @@ def advanced(base: Base | None, desired: Desired, still_open: Iterable[str], com
         _said(silent, desired.ownership, desired.ignore),
         commit,
     )
-    return base if base is not None and _alike(base, new) else new
+    return base if base is not None and alike(base, new) else new
 
 
-def _alike(one: Base | None, other: Base | None) -> bool:
+def alike(one: Base | None, other: Base | None) -> bool:
     """Tell whether two bases say the same; `==` alone would take true for 1."""
     return one == other and (one is None or other is None or equal(one.metadata, other.metadata))
 
@@ -129,9 +129,9 @@ class United:
 
 def united(origin: Base | None, ours: Base | None, theirs: Base | None) -> United:
     """Lay the fields that we moved since `origin` over the base that others recorded meanwhile; ours win."""
-    if _alike(ours, theirs) or _alike(theirs, origin):
+    if alike(ours, theirs) or alike(theirs, origin):
         return United(ours)
-    if _alike(ours, origin):
+    if alike(ours, origin):
         return United(theirs)
     keys = {key for base in (origin, ours, theirs) if base for key in (*base.metadata, *base.unknown, *base.silent)}
     fields, disputed = dict[str, _Said](), set[str]()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from reconciler import planfile
 from reconciler.bases import advanced, open_keys
-from reconciler.cli.session import need_repository
+from reconciler.cli.session import known_repository, need_repository
 from reconciler.document import BasePart, Head
 from reconciler.errors import InvalidInput
 from reconciler.ledger import Server, journal, store, sync
@@ -85,10 +85,10 @@ def remember(session: Session, report: Report, *, recording: bool = False) -> Me
     """
     revision = session.options.base
     memory = Memory()
-    if session.repository is None:
+    if known_repository(session) is None:
         report.remark("no_git", "this is no git repository: what was applied last is not known, and is not recorded")
     elif recording or revision is None:
-        memory.ledger = _ledger(session, report, session.repository)
+        memory.ledger = fetched(session, report)
     if revision is not None:
         _take_revision(memory, session, report, revision)
     elif memory.ledger is not None:

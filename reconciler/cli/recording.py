@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reconciler import __version__, planfile
-from reconciler.bases import Touched, unverified
+from reconciler.bases import Touched, alike, unverified
 from reconciler.cli.interruption import undisturbed
 from reconciler.cli.memory import LeftOver, Memory, server_of, told_dispute
 from reconciler.cli.output import notice
@@ -161,13 +161,13 @@ def to_remember(made: Made, *, git: bool) -> list[Change]:
         return []
     memory = made.memory
     as_declared = (change for change in made.plan.changes if change.action is Action.KEEP)
-    return [one for one in as_declared if kept(one, memory.base(one.ref), None) != memory.bases.get(one.ref)]
+    return [one for one in as_declared if not alike(kept(one, memory.base(one.ref), None), memory.bases.get(one.ref))]
 
 
 def changed_only(moved: Moved, memory: Memory) -> Moved:
     """Return of the bases those that differ from what the ledger holds."""
     held = memory.ledger.bases(moved) if memory.ledger else {}
-    return {ref: base for ref, base in moved.items() if base != held.get(ref)}
+    return {ref: base for ref, base in moved.items() if not alike(base, held.get(ref))}
 
 
 def first_bases(session: Session, memory: Memory) -> Moved:

@@ -15,7 +15,7 @@ from reconciler.cli.progress import progress
 from reconciler.compare import Rules
 from reconciler.document import BasePart, Head, Identity, TargetPart
 from reconciler.errors import InvalidInput, Problem, WrongUsage
-from reconciler.git import Repository, repository
+from reconciler.git import GitFailed, Repository, repository
 from reconciler.git.worktree import work_tree
 from reconciler.kinds import KINDS
 from reconciler.model import matches
@@ -38,7 +38,10 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Session:
-    """What one run knows: settings, all resources of the manifests, and the ones that were selected."""
+    """What one run knows: settings, all resources of the manifests, and the ones that were selected.
+
+    `repository` is `None` outside of git. `refusal`: there is one, and git refuses to look at it.
+    """
 
     options: Options
     settings: Settings
@@ -46,6 +49,7 @@ class Session:
     declared: tuple[Desired, ...] = ()
     selected: tuple[Desired, ...] = ()
     repository: Repository | None = None
+    refusal: GitFailed | None = None
 
     @property
     def whole(self) -> bool:
@@ -148,9 +152,11 @@ def open_session(options: Options, report: Report, *, manifests: bool = True) ->
         found = settings.resolve(cwd=options.cwd, env=os.environ, config=options.config, target=options.target)
     except settings.InvalidSettings as invalid:
         raise InvalidInput(*invalid.found, *(_also_wrong(invalid, options) if manifests else ())) from invalid
-    session = Session(
-        options, found, Interruption(lambda line: notice(line, options)), repository=repository(found.root)
-    )
+    session = Session(options, found, Interruption(lambda line: notice(line, options)))
+    try:
+        session.repository = repository(found.root)
+    except GitFailed as error:
+        session.refusal = error
     session.introduce(report)
     if manifests:
         session.declared = _declared(session, report)
@@ -159,9 +165,17 @@ def open_session(options: Options, report: Report, *, manifests: bool = True) ->
 
 
 def need_repository(session: Session) -> Repository:
-    """Return the repository around the settings; raises `WrongUsage` outside of any."""
-    if session.repository is None:
+    """Return the repository around the settings; raises `WrongUsage` outside of any, `GitFailed` if git refuses it."""
+    found = known_repository(session)
+    if found is None:
         raise WrongUsage("this is no git repository: there is no ledger, and none can be kept")
+    return found
+
+
+def known_repository(session: Session) -> Repository | None:
+    """Return the repository around the settings, `None` outside of any; raises `GitFailed` if git refuses it."""
+    if session.refusal is not None:
+        raise session.refusal
     return session.repository
 
 

@@ -32,7 +32,6 @@ from reconciler.ledger.records import (
     sharded,
     subject,
 )
-from reconciler.runs import Images, Run, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from reconciler.bases import Touched
     from reconciler.git import Repository
     from reconciler.model import Base, Ref
+    from reconciler.runs import Images, Run, Server
 
 ATTEMPTS = 50
 """How often a writer starts again because another one was faster. Each time somebody's record got in."""

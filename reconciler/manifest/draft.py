@@ -159,13 +159,9 @@ class Draft:
             last = node.entries[-1]
             self._insert_lines(fresh, last.end, self._column(last), _quotes(node))
         elif len(drops) == len(node.entries):
-            at = self.source.colon(entry) if entry.value.at == node.start else self._behind_anchor(node)
-            if at is None:
-                raise Unsafe("its keys are written in an unusual way")
+            anchor = self.source.clean[node.at : node.start].split()[:1]
+            at = node.at + len(anchor[0]) if anchor else self.source.colon(entry) or entry.key.end
             self._note(at, at, " {}")
-
-    def _behind_anchor(self, node: Span) -> int:
-        return node.at + len(self.source.clean[node.at : node.start].split()[0])
 
     def _drop_lines(self, entry: Entry) -> None:
         start = self.source.line_start(entry.start)

@@ -53,7 +53,7 @@ SIZE_PER_CHARACTER = 4
 Event: TypeAlias = Any
 """An event of ruamel.yaml; its classes carry no types."""
 
-_FAST_PARSER = YAML(typ="safe", pure=False).Parser
+FAST_PARSER = YAML(typ="safe", pure=False).Parser
 """libyaml (ruamel.yaml.clib)."""
 _BREAKS = "\x85\u2028\u2029\ufeff"
 _PRIVATE_USE = range(0xE000, 0xF900)
@@ -69,13 +69,13 @@ def read(data: bytes, file: str) -> YamlFile:
     """Read one YAML document. Never raises for what the bytes hold: whatever is wrong is among the problems."""
     document = YamlFile(file)
     text = _decoded(data, document)
-    text, restore = _without_breaks(text)
-    text = _without_directives(text, document)
+    text, restore = without_breaks(text)
+    text = without_directives(text, document)
     noted = len(document.problems)
     careful = bool(restore) or _NULL_ESCAPE.search(text) is not None
     attempt = _Composer(text, document, restore, careful=careful)
     try:
-        attempt.compose(_FAST_PARSER(text).get_event)
+        attempt.compose(FAST_PARSER(text).get_event)
     except YAMLError as error:
         again = YamlFile(file, problems=document.problems[:noted], cut=document.cut)
         if document.cut is None and (index := unreadable_at(error, text)) is not None:
@@ -103,7 +103,7 @@ def _read_before(text: str, problem: Problem, again: YamlFile, restore: Mapping[
     text = _whole_lines(text)
     attempt = _Composer(text, again, restore, careful=True)
     try:
-        attempt.compose(_FAST_PARSER(text).get_event)
+        attempt.compose(FAST_PARSER(text).get_event)
     except YAMLError:
         again.root = attempt.salvaged if again.root is None else again.root
     except _Refused as refused:
@@ -120,7 +120,7 @@ def _read_slowly(text: str, again: YamlFile, restore: Mapping[str, str], rejecte
     """Read with the other parser what libyaml rejected."""
     attempt = _Composer(text, again, restore, careful=True)
     try:
-        attempt.compose(_SlowParser(text).get_event)
+        attempt.compose(SlowParser(text).get_event)
     except YAMLError as error:
         _cut(again, attempt, syntax_problem(error, text, again.file))
     except _Refused as refused:
@@ -131,7 +131,7 @@ def _read_slowly(text: str, again: YamlFile, restore: Mapping[str, str], rejecte
     return again
 
 
-class _SlowParser(Reader, Scanner, Parser):
+class SlowParser(Reader, Scanner, Parser):
     """ruamel's own parser without its composer, always by the rules of YAML 1.2."""
 
     processing_version = (1, 2)
@@ -159,7 +159,7 @@ def _decoded(data: bytes, document: YamlFile) -> str:
         return _whole_lines(before)
 
 
-def _without_breaks(text: str) -> tuple[str, Mapping[str, str]]:
+def without_breaks(text: str) -> tuple[str, Mapping[str, str]]:
     """Replace what both parsers take for line breaks; also return what stands for what."""
     restore: dict[str, str] = {}
     if text.isascii():
@@ -174,7 +174,7 @@ def _without_breaks(text: str) -> tuple[str, Mapping[str, str]]:
     return text, restore
 
 
-def _without_directives(text: str, document: YamlFile) -> str:
+def without_directives(text: str, document: YamlFile) -> str:
     """Turn the directives at the top into comments: `%YAML 1.2` says nothing new, any other is a problem."""
     start = 0
     while found := _BLANK_LINE.match(text, start) or _DIRECTIVE.match(text, start):

@@ -20,7 +20,7 @@ from ruamel.yaml.events import (
     SequenceEndEvent,
 )
 
-from reconciler.manifest.reader import _FAST_PARSER, _SlowParser, _without_breaks, _without_directives
+from reconciler.manifest.reader import FAST_PARSER, SlowParser, without_breaks, without_directives
 from reconciler.manifest.scalars import resolve
 from reconciler.manifest.tree import LINE_BREAK, YamlFile
 
@@ -153,12 +153,8 @@ class Source:
 
     def line_start(self, index: int) -> int:
         """Return where the line of a character begins."""
-        return max(self.clean.rfind("\n", 0, index), self.clean.rfind("\r", 0, index)) + 1
-
-    def line_end(self, index: int) -> int:
-        """Return where the line of a character ends, its break excluded."""
-        found = LINE_BREAK.search(self.clean, index)
-        return found.start() if found else len(self.clean)
+        start = self.clean.rfind("\n", 0, index) + 1
+        return max(start, self.clean.rfind("\r", start, index) + 1)
 
     def next_line(self, index: int) -> int:
         """Return where the line after that of `index` begins; a line that begins at `index` is that one."""
@@ -178,12 +174,12 @@ class Source:
 
 def compose(text: str) -> Source:
     """Return the tree of a text that the reader has found to be a valid manifest."""
-    clean, restore = _without_breaks(text)
-    clean = _without_directives(clean, YamlFile(""))
+    clean, restore = without_breaks(text)
+    clean = without_directives(clean, YamlFile(""))
     try:
-        root = _Composer(clean, restore, _FAST_PARSER(clean).get_event).document()
+        root = _Composer(clean, restore, FAST_PARSER(clean).get_event).document()
     except YAMLError:  # valid all the same: the reader has read it with the other parser
-        root = _Composer(clean, restore, _SlowParser(clean).get_event).document()
+        root = _Composer(clean, restore, SlowParser(clean).get_event).document()
     return Source(text, clean, root)
 
 

@@ -156,7 +156,7 @@ class _State:
 
     def draft(self) -> Draft:
         """Return a draft without changes."""
-        return Draft(self.source, _step(self.source), loses_end=not self.ends)
+        return Draft(self.source, _indentation(self.source), loses_end=not self.ends)
 
     def replaced(self, text: str) -> _State | Problem:
         """Return the file with another text, in the same encoding; the last line is left open if it was."""
@@ -179,7 +179,7 @@ def _invalid(problem: Problem) -> str:
     return f"this file is not valid, so nothing is written to it: {problem.message}"
 
 
-def _step(source: Source) -> str:
+def _indentation(source: Source) -> str:
     """Return the indentation of the first section, the one that the file is likely to use everywhere."""
     for entry in source.root.entries:
         if isinstance(entry.value, MapSpan) and entry.value.entries and not entry.value.flow:
@@ -247,20 +247,19 @@ def _attempt(
 
 
 def _as_meant(ref: Ref, state: _State, after: _State, wants: _Wants) -> bool:
+    """Tell whether a resource declares what it should, and goes by the same rules as before."""
     before, now = state.desired.get(ref), after.desired.get(ref)
-    if now is None:
-        return False
-    if before is not None and (before.ownership, before.ignore, before.protect, before.accept) != (
-        now.ownership,
-        now.ignore,
-        now.protect,
-        now.accept,
-    ):
-        return False
-    if ref in wants:
-        want = wants[ref]
-        return want.keys() == now.metadata.keys() and all(same(want[key], now.metadata[key]) for key in want)
-    return before is not None and before.metadata == now.metadata
+    want = wants.get(ref, before.metadata if before else {})
+    return (
+        now is not None
+        and (before is None or _rules(before) == _rules(now))
+        and want.keys() == now.metadata.keys()
+        and all(same(want[key], now.metadata[key]) for key in want)
+    )
+
+
+def _rules(desired: Desired) -> tuple[object, ...]:
+    return desired.ownership, desired.ignore, desired.protect, desired.accept
 
 
 def _moved(ref: Ref, step: Put | Drop | _New, state: _State) -> str:

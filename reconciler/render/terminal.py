@@ -77,7 +77,7 @@ def _shown(document: Document, fields: Callable[[Sequence[FieldPart]], Iterable[
     if shown:
         yield from (*_heading(document), "")
     for change in shown:
-        yield from (*_change(change, fields), "")
+        yield from (*_change(change, fields, undoing=document.undoes is not None), "")
 
 
 def application(document: Document, told: int = 0) -> str:
@@ -154,13 +154,15 @@ def _place(source: Place | None) -> str:
     return f"{plain(source.file)}:{source.line}:{source.column}" if source else ""
 
 
-def _change(change: ChangePart, fields: Callable[[Sequence[FieldPart]], Iterable[str]]) -> Iterator[str]:
+def _change(
+    change: ChangePart, fields: Callable[[Sequence[FieldPart]], Iterable[str]], *, undoing: bool
+) -> Iterator[str]:
     left = "left the manifests" if change.declared.released else _place(change.source)
     yield f"{style(plain(str(change.ref)), bold=True)}  {style(left, dim=True)}".rstrip()
     yield from fields(change.fields)
     if change.action is Action.KEEP:
         yield "  = as declared"
-    if change.foreign:
+    if change.foreign and not undoing:
         yield style(f"    foreign, kept: {', '.join(map(plain, change.foreign))}", dim=True)
 
 
