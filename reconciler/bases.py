@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from reconciler.compare import compare, settle
 from reconciler.diff import equal
-from reconciler.model import EMPTY, Base, Desired, Json, Metadata, Observed, Ownership, frozen_map, matches, same
+from reconciler.model import EMPTY, Base, Desired, Json, Metadata, Observed, Ownership, frozen_map, same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,25 +49,18 @@ def advanced(base: Base | None, desired: Desired, still_open: Iterable[str], com
     """
     rest = frozenset(still_open)
     metadata = {key: value for key, value in desired.metadata.items() if key not in rest}
+    frame = Base(EMPTY, desired.ownership, desired.ignore, desired.protect, commit=commit)
     unknown, silent = set[str](), set[str]()
     for key in rest:
         if base is None or not base.knows(key):
             unknown.add(key)
         elif key in base.metadata:
             metadata[key] = base.metadata[key]
-        elif base.mentions(key):
-            metadata[key] = None
-        else:
+        elif not base.mentions(key):
             silent.add(key)
-    new = Base(
-        frozen_map(metadata),
-        desired.ownership,
-        desired.ignore,
-        desired.protect,
-        frozenset(unknown),
-        _said(silent, desired.ownership, desired.ignore),
-        commit,
-    )
+        elif not frame.implies(key):  # named, it would be ours even when git owns only what it declares
+            metadata[key] = None
+    new = replace(frame, metadata=frozen_map(metadata), unknown=frozenset(unknown), silent=_said(silent, frame))
     return base if base is not None and alike(base, new) else new
 
 
@@ -81,11 +74,9 @@ def unverified(desired: Desired) -> Base:
     return Base(EMPTY, ignore=desired.ignore, protect=desired.protect, unknown=frozenset(desired.metadata))
 
 
-def _said(silent: Iterable[str], ownership: Ownership, ignore: tuple[str, ...]) -> frozenset[str]:
+def _said(silent: Iterable[str], frame: Base) -> frozenset[str]:
     """Return the silent keys that have to be named: those whose silence would count as null."""
-    if ownership is not Ownership.EXCLUSIVE:
-        return frozenset()
-    return frozenset(key for key in silent if not matches(key, ignore))
+    return frozenset(filter(frame.implies, silent))
 
 
 # --- back with a rollback ---------------------------------------------------------------------------------------------
@@ -101,16 +92,17 @@ def restored(base: Base | None, touched: Iterable[Touched]) -> Base:
     keys = set[str]()
     for field in touched:
         keys.add(field.key)
-        if field.owned:
-            metadata[field.key] = field.before
-        else:
-            metadata.pop(field.key, None)
+        metadata.pop(field.key, None)
+        silent.discard(field.key)
+        if not field.owned or isinstance(field.before, list | dict):  # which no manifest can declare, nor a base hold
             silent.add(field.key)
+        elif field.before is not None or not base.implies(field.key):
+            metadata[field.key] = field.before
     return replace(
         base,
         metadata=frozen_map(metadata),
         unknown=base.unknown - keys,
-        silent=_said(silent - metadata.keys(), base.ownership, base.ignore),
+        silent=_said(silent, base),
     )
 
 
@@ -134,29 +126,32 @@ def united(origin: Base | None, ours: Base | None, theirs: Base | None) -> Unite
     if alike(ours, origin):
         return United(theirs)
     keys = {key for base in (origin, ours, theirs) if base for key in (*base.metadata, *base.unknown, *base.silent)}
+    frame = _frame(origin, ours, theirs)
     fields, disputed = dict[str, _Said](), set[str]()
     for key in keys:
         was, our, their = _says(origin, key), _says(ours, key), _says(theirs, key)
         fields[key] = their if _equal(our, was) else our
         if not (_equal(our, was) or _equal(their, was) or _equal(our, their)):
             disputed.add(key)
-    spoken = {key: said for key, said in fields.items() if said != _DEFAULT}
-    if not spoken and (ours is None or theirs is None):
+    if (ours is None or theirs is None) and all(said == _SILENT for said in fields.values()):
         return United(None, frozenset(disputed))
-    return United(_put_together(_frame(origin, ours, theirs), spoken), frozenset(disputed))
+    named = {key for base in (ours, theirs) if base for key, value in base.metadata.items() if value is None}
+    for key in [key for key, said in fields.items() if said == _NULL and frame.implies(key) and key not in named]:
+        del fields[key]  # the frame says so without naming it
+    return United(_put_together(frame, fields), frozenset(disputed))
 
 
-_DEFAULT: _Said = ("", None)
+_SILENT: _Said = ("silent", None)
+_NULL: _Said = ("value", None)
 
 
 def _says(base: Base | None, key: str) -> _Said:
+    """Return what a base says of a key, be it by saying nothing."""
     if base is None:
-        return _DEFAULT
-    if key in base.metadata:
-        return ("value", base.metadata[key])
-    if key in base.unknown:
+        return _SILENT
+    if not base.knows(key):
         return ("unknown", None)
-    return ("silent", None) if key in base.silent else _DEFAULT
+    return ("value", base.metadata.get(key)) if base.mentions(key) else _SILENT
 
 
 def _equal(one: _Said, other: _Said) -> bool:
@@ -184,5 +179,5 @@ def _put_together(frame: Base, fields: dict[str, _Said]) -> Base:
         frame,
         metadata=frozen_map(metadata),
         unknown=keys("unknown"),
-        silent=_said(keys("silent"), frame.ownership, frame.ignore),
+        silent=_said(keys("silent"), frame),
     )

@@ -289,7 +289,7 @@ def _field(desired: Desired, intent: Intent, difference: Difference, base: Base 
         op=difference.op,
         before=before,
         after=after,
-        cause=_cause(base, key, before, after),
+        cause=_cause(base, key, before, after, rules),
         base=_remembered(base, key),
         blocked=_blocked(difference, intent, rules),
         source=desired.sources.get(key),
@@ -302,14 +302,15 @@ def _remembered(base: Base | None, key: str) -> BaseField:
     return BaseField(known=True, value=base.metadata.get(key))
 
 
-def _cause(base: Base | None, key: str, observed: Json, desired: Value | None) -> Cause:
+def _cause(base: Base | None, key: str, observed: Json, desired: Value | None, rules: Rules) -> Cause:
     """Return why a field differs, by the table at the top of this module."""
     if base is None or not base.knows(key):
         return Cause.UNATTRIBUTED
     if not base.mentions(key):
         return Cause.PENDING
     remembered = base.metadata.get(key)
-    if same(observed, remembered):
+    blank = remembered is None and observed == "" and rules.removals is Removals.BLANK
+    if blank or same(observed, remembered):
         return Cause.PENDING
     return Cause.DRIFT if same(desired, remembered) else Cause.CONFLICT
 

@@ -42,13 +42,6 @@ _SETTINGS: dict[str, Any] = {
     "view": "tree",
 }
 
-_OPS = {
-    "dictionary_item_added": Op.ADD,
-    "dictionary_item_removed": Op.REMOVE,
-    "values_changed": Op.REPLACE,
-    "type_changes": Op.REPLACE,
-}
-
 
 def equal(before: Metadata, after: Metadata) -> bool:
     """Tell whether two maps are equal, value by value as `same` does."""
@@ -66,10 +59,15 @@ def differences(before: Metadata, after: Metadata) -> tuple[Difference, ...]:
 def _deep(before: Metadata, after: Metadata) -> Iterable[Difference]:
     from deepdiff import DeepDiff
 
-    # A changed top-level key has the path [key]; deeper paths cannot occur, since `after` holds scalars only.
-    for report, entries in DeepDiff(dict(before), dict(after), **_SETTINGS).items():
-        for entry in entries:
-            (key,) = entry.path(output_format="list")
-            old, new = before.get(key), after.get(key)
-            if not same(old, new):  # deepdiff tells 1 from 1.0; we compare numbers by value
-                yield Difference(key, _OPS[report], old, new)
+    # A path begins with the key. It goes deeper where a rollback gives back a foreign value with parts.
+    found = DeepDiff(dict(before), dict(after), **_SETTINGS).values()
+    for key in {entry.path(output_format="list")[0] for entries in found for entry in entries}:
+        old, new = before.get(key), after.get(key)
+        if not same(old, new):  # deepdiff tells 1 from 1.0; we compare numbers by value
+            yield Difference(key, _op(old, new), old, new)
+
+
+def _op(old: Json, new: Json) -> Op:
+    if old is None:
+        return Op.ADD
+    return Op.REMOVE if new is None else Op.REPLACE

@@ -131,8 +131,16 @@ class Base:
         """Tell whether the base speaks of a key; one that was exclusive asked for the absence of all others."""
         if key in self.metadata:
             return True
-        exclusive = self.ownership is Ownership.EXCLUSIVE and key not in self.silent
-        return exclusive and not matches(key, self.ignore)
+        return key not in self.silent and self.implies(key)
+
+    def implies(self, key: str) -> bool:
+        """Tell whether a key of which nothing is said was asked to be absent."""
+        return self.ownership is Ownership.EXCLUSIVE and not matches(key, self.ignore)
+
+    @property
+    def verified(self) -> bool:
+        """Tell whether the resource was ever seen with anything as it was declared."""
+        return bool(self.metadata) or not self.unknown
 
     def knows(self, key: str) -> bool:
         """Tell whether anything is known of a key, be it that it was silent."""

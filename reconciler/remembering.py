@@ -72,9 +72,10 @@ def _touched(change: Change, outcome: Outcome, base: Base | None) -> tuple[Touch
     after = planned if outcome.seen is None else outcome.seen
     fields = []
     for key in sorted({each.key for each in change.writable} | outcome.lost.keys()):
-        was, now = outcome.lost.get(key, before.get(key)), after.get(key)
-        if same(was, now) and outcome.status is OutcomeStatus.FAILED:
-            now = planned.get(key)  # the write may yet turn out to have been carried out
+        was, now, aim = outcome.lost.get(key, before.get(key)), after.get(key), planned.get(key)
+        blanked = aim is None and now == ""
+        if outcome.status is OutcomeStatus.FAILED and key not in outcome.lost and not blanked:
+            now = aim  # the write may yet turn out to have been carried out; another value is somebody else's
         if not same(was, now):
             fields.append(Touched(key, was, now, owned(base, key)))
     return tuple(fields)
@@ -95,21 +96,23 @@ def undone(ref: Ref, touched: Iterable[Touched], reading: Reading, base: Base | 
     the whole resource is stale.
     """
     fields = tuple(touched)
-    desired = Desired(ref, frozen_map({field.key: field.before for field in fields}))
+    desired = Desired(ref, _before(fields))
     if not isinstance(reading, Observed):
         return judge(desired, reading, None, rules)
     intent = replace(settle(desired, None), protect=base is not None and base.protect)
     change = compare(desired, intent, reading, base, rules)
-    moved = [field.key for field in fields if _moved_since(field, reading.metadata or EMPTY)]
+    if change.observed is None:
+        return change  # the answer hides what there is
+    differing = {field.key: field.before for field in change.fields}
+    moved = [one.key for one in fields if one.key in differing and not same(differing[one.key], one.after)]
     if not moved:
         return change
     fault = Fault("stale", f"moved since the run that is to be undone: {', '.join(moved)}; nothing is written to it")
     return replace(change, action=Action.FAILED, fields=(), planned=None, fault=fault)
 
 
-def _moved_since(field: Touched, now: Metadata) -> bool:
-    value = now.get(field.key)
-    return not same(value, field.before) and not same(value, field.after)
+def _before(touched: Iterable[Touched]) -> Metadata:
+    return frozen_map({field.key: field.before for field in touched})
 
 
 def restored_by(
@@ -124,9 +127,10 @@ def restored_by(
     for change in changes:
         look = seen.get(change.ref)
         last = change.observed if look is None else look
-        if last is None or change.ref not in touched:
+        if last is None or change.ref not in touched or change.action is Action.FAILED:
             continue
-        fields = [field for field in touched[change.ref] if same(last.get(field.key), field.before)]
+        rest = open_keys(replace(change.desired, metadata=_before(touched[change.ref])), last, None, change.rules)
+        fields = [field for field in touched[change.ref] if field.key not in rest]
         if fields:
             moved[change.ref] = restored(base_of(change.ref), fields)
     return moved

@@ -100,13 +100,14 @@ class _Edited:
 
 
 def _edited(session: Session, report: Report, edits: dict[str, list[Put | Drop]]) -> list[_Edited]:
+    from reconciler.cli.session import manifest_files
     from reconciler.errors import ExitCode, Problem
     from reconciler.manifest import writer
 
-    files = []
+    files, paths = [], manifest_files(session)
     for name, wanted in sorted(edits.items()):
-        path = session.settings.root / name
-        before = path.read_bytes()
+        path = paths[name]
+        before = _read(path, name)
         written = writer.edit(before, name, wanted)
         for refusal in written.refused:
             message = f"{refusal.ref}: {refusal.message}"
@@ -116,9 +117,18 @@ def _edited(session: Session, report: Report, edits: dict[str, list[Put | Drop]]
     return files
 
 
+def _read(path: Path, name: str) -> bytes:
+    from reconciler.errors import ReconcilerError
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ReconcilerError(f"cannot read {name}: {error.strerror}") from error
+
+
 def _write(chosen: Options, files: list[_Edited]) -> None:
     from reconciler.cli.output import notice, say, write_file
-    from reconciler.errors import ConsentRefused
+    from reconciler.errors import ConsentRefused, ReconcilerError
     from reconciler.manifest import writer
     from reconciler.words import plain
 
@@ -135,6 +145,8 @@ def _write(chosen: Options, files: list[_Edited]) -> None:
         if sys.stdin.readline().strip().lower() != "yes":
             raise ConsentRefused("not confirmed; nothing was written")
     for file in files:
+        if _read(file.path, file.name) != file.before:
+            raise ReconcilerError(f"{file.name} was changed meanwhile; nothing was written to it, adopt again")
         write_file(file.path, file.after)
     notice(f"Adopted {fields} field{'' if fields == 1 else 's'}; commit it, and the next apply records it.", chosen)
 

@@ -96,7 +96,7 @@ def perform(report: Report, proposal: Proposal) -> engine.Application:
 def remember_run(report: Report, book: Book, changes: Sequence[Change], outcomes: Sequence[Outcome]) -> None:
     """Record what was applied, or found as declared, in the ledger."""
     memory = book.memory
-    moved = moved_by(changes, outcomes, memory.base, book.head.commit)
+    moved = moved_by(changes, outcomes, memory.base, None if book.head.dirty else book.head.commit)
     moved = changed_only({**first_bases(book.session, memory), **moved}, memory)
     book.record(report, moved, touched_by(changes, outcomes, memory.base), counted(outcomes))
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from reconciler.cli.planning import Made
     from reconciler.cli.session import Session
+    from reconciler.compare import Change
     from reconciler.drift import Drift
 
 
@@ -59,13 +60,24 @@ def find_drift(report: Report, session: Session, made: Made) -> Drift:
 
     today = session.options.now or dt.datetime.now().astimezone().date()
     report.parts["now"] = today.isoformat()
-    recorded = made.memory.bases
-    found = findings.find(made.plan.changes, lambda ref: ref in recorded, today)
+    bases = made.memory.bases
+    found = findings.find(made.plan.changes, lambda ref: ref in bases and bases[ref].verified, today)
     for (ref, key), entry in found.expired.items():
         report.remark("expired", f"{ref}: {key} was accepted until {entry.until}, which is over")
-    failed = [change for change in found.changes if change.action is Action.FAILED]
-    judge_run(session, report, failed, made.observation.refusals)
+    failures = []
+    for change in found.changes:
+        if change.action is Action.FAILED and _only_warned_of(change, session):
+            report.remark("missing", f"{change.ref}: {change.fault}")
+        elif change.action is Action.FAILED:
+            failures.append(change)
+    judge_run(session, report, failures, made.observation.refusals)
     return found
+
+
+def _only_warned_of(change: Change, session: Session) -> bool:
+    """Tell whether a failure is an id that never was there, on a target that makes little of it."""
+    missing = change.fault is not None and change.fault.code == "missing"
+    return missing and session.target.missing == "warn"
 
 
 def show_drift(report: Report, session: Session, made: Made, found: Drift) -> None:

@@ -39,9 +39,12 @@ def command(names: tuple[str, ...], ids_from: str | None, into: str | None, **gi
     from reconciler.cli.planning import look
     from reconciler.cli.report import Report
     from reconciler.cli.session import open_session
+    from reconciler.errors import WrongUsage
     from reconciler.render import terminal
 
     chosen, report = Options(**given), Report("plan")
+    if not names and ids_from is None:
+        raise WrongUsage("name what to import: KIND/ID, or --ids-from FILE")
     session = open_session(chosen, report, manifests=False)
     wanted = list(dict.fromkeys(map(_ref, [*names, *_lines(chosen, ids_from)])))
     known = _declared(session)
@@ -128,7 +131,7 @@ def _declarations(report: Report, readings: Mapping[Ref, Reading]) -> Iterator[D
 def _write(
     report: Report, chosen: Options, session: Session, declarations: list[Declaration], into: str | None
 ) -> None:
-    from reconciler.cli.output import notice, say, write_file
+    from reconciler.cli.output import make_folder, notice, say, write_file
     from reconciler.errors import ExitCode, Problem
     from reconciler.manifest import writer
     from reconciler.manifest.files import name_of
@@ -143,6 +146,7 @@ def _write(
         say(written.data.decode(), chosen)
         return
     if written.data != (before or b""):
+        make_folder(path.parent)
         write_file(path, written.data)
     whole = {refusal.ref for refusal in written.refused if refusal.key is None}
     count = len(declarations) - len(whole)

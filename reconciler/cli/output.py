@@ -103,6 +103,14 @@ def write_file(path: Path, content: str | bytes) -> None:
         raise ReconcilerError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it, where they are not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReconcilerError(f"cannot create {folder}: {error.strerror}") from error
+
+
 def _replace(path: Path, data: bytes) -> None:
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

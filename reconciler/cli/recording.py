@@ -177,7 +177,8 @@ def first_bases(session: Session, memory: Memory) -> Moved:
     """
     if memory.ledger is not None:
         return {}
-    unknown = {one.ref: unverified(one) for one in session.declared} if memory.default is None else {}
+    unverifiable = () if memory.default is not None else (one for one in session.declared if one.metadata)
+    unknown = {one.ref: unverified(one) for one in unverifiable}
     return {**unknown, **memory.bases}
 
 

@@ -209,6 +209,13 @@ def _also_wrong(invalid: settings.InvalidSettings, options: Options) -> tuple[Pr
     return tuple(problems)
 
 
+def manifest_files(session: Session) -> dict[str, Path]:
+    """Return the manifests of a run by the names that messages and locations call them."""
+    skip = frozenset([session.settings.file]) if session.settings.file else frozenset[Path]()
+    found = manifest.find(session.manifest_paths, root=session.settings.root, skip=skip)
+    return {file.name: file.path for file in found.files}
+
+
 def load(found: Settings, options: Options) -> manifest.Manifests:
     """Read the manifests: those at the paths given, or the target's."""
     paths = manifest_paths(found, options)

@@ -60,13 +60,17 @@ class Repository:
             return None
 
 
+_PLACES = ("--show-toplevel", "--git-common-dir")
+
+
 def repository(folder: Path) -> Repository | None:
     """Return the repository around a folder; `None` outside of any, or where there is no git.
 
     Raises `GitFailed` where there is one that git refuses to look at (somebody else's, a broken one).
     """
     try:
-        top, common = text(run(folder, "rev-parse", "--show-toplevel", "--git-common-dir")).splitlines()
+        # One question each: the name of a folder may have line breaks of its own.
+        top, common = (text(run(folder, "rev-parse", what)).removesuffix("\n") for what in _PLACES)
     except GitFailed as error:
         if "not a git repository" in str(error) or "must be run in a work tree" in str(error):
             return None

@@ -52,7 +52,7 @@ def plan(document: Document) -> str:
         count = _count(document.summary.resources, "resource")
         lines = [f"Nothing to do: {count} as declared{released} ({_base(document)})."]
         return _text([*_released(document), *_notes(document), *lines])
-    lines = [*_shown(document, _fields), *_released(document)]
+    lines = [*_heading(document), "", *_shown(document, _fields), *_released(document)]
     lines += [*_notes(document), *_warnings(document), *_errors(document)]
     lines.append(style(_summary(document), bold=True))
     return _text(lines)
@@ -63,7 +63,8 @@ def drift(document: Document) -> str:
     if not (document.errors or document.changes):
         count = _count(document.summary.resources, "resource")
         return _text([*_notes(document), f"No drift: {count} looked at ({_base(document)})."])
-    lines = [*_shown(document, _moved_fields), *_missing(document), *_notes(document), *_errors(document)]
+    lines = [*_heading(document), "", *_shown(document, _moved_fields), *_missing(document)]
+    lines += [*_notes(document), *_errors(document)]
     lines.append(style(_drift_summary(document), bold=True))
     return _text(lines)
 
@@ -74,8 +75,6 @@ def _shown(document: Document, fields: Callable[[Sequence[FieldPart]], Iterable[
     What has no fields is told by the errors; a missing id that is only warned of is in none of them.
     """
     shown = [change for change in document.changes if change.fields or change.action is Action.KEEP]
-    if shown:
-        yield from (*_heading(document), "")
     for change in shown:
         yield from (*_change(change, fields, undoing=document.undoes is not None), "")
 
@@ -260,7 +259,8 @@ def _drift_summary(document: Document) -> str:
         *([f"{document.summary.failed} failed"] if document.summary.failed else []),
         f"{_count(document.summary.resources, 'resource')} looked at",
     ]
-    return f"{'Drift' if found or missing else 'No drift'}: {', '.join(parts)}."
+    word = "Drift" if missing or len(found) > accepted else "Accepted drift" if found else "No drift"
+    return f"{word}: {', '.join(parts)}."
 
 
 def _values(field: FieldPart) -> str:

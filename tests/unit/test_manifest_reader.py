@@ -235,4 +235,4 @@ def test_what_cannot_be_guessed_is_told_in_the_words_of_the_parser() -> None:
 
 
 def test_the_fast_parser_is_libyaml() -> None:
-    assert "_ruamel_yaml" in reader._FAST_PARSER.__module__
+    assert "_ruamel_yaml" in reader.FAST_PARSER.__module__
