@@ -103,6 +103,7 @@ def restored(base: Base | None, touched: Iterable[Touched]) -> Base:
         metadata=frozen_map(metadata),
         unknown=base.unknown - keys,
         silent=_said(silent, base),
+        commit=None,  # what is there now is of an older one, and not of one alone
     )
 
 
@@ -130,8 +131,9 @@ def united(origin: Base | None, ours: Base | None, theirs: Base | None) -> Unite
     fields, disputed = dict[str, _Said](), set[str]()
     for key in keys:
         was, our, their = _says(origin, key), _says(ours, key), _says(theirs, key)
-        fields[key] = their if _equal(our, was) else our
-        if not (_equal(our, was) or _equal(their, was) or _equal(our, their)):
+        yields = our == _UNKNOWN or (their != _UNKNOWN and _equal(our, was))
+        fields[key] = their if yields else our
+        if not (_equal(our, was) or _equal(their, was) or _equal(our, their) or _UNKNOWN in (our, their)):
             disputed.add(key)
     if (ours is None or theirs is None) and all(said == _SILENT for said in fields.values()):
         return United(None, frozenset(disputed))
@@ -143,6 +145,8 @@ def united(origin: Base | None, ours: Base | None, theirs: Base | None) -> Unite
 
 _SILENT: _Said = ("silent", None)
 _NULL: _Said = ("value", None)
+_UNKNOWN: _Said = ("unknown", None)
+"""Gives way to whatever the other writer knows: nobody ever verifies that."""
 
 
 def _says(base: Base | None, key: str) -> _Said:
@@ -150,7 +154,7 @@ def _says(base: Base | None, key: str) -> _Said:
     if base is None:
         return _SILENT
     if not base.knows(key):
-        return ("unknown", None)
+        return _UNKNOWN
     return ("value", base.metadata.get(key)) if base.mentions(key) else _SILENT
 
 

@@ -43,16 +43,8 @@ def _pairs(value: object) -> Mapping[str, Json]:
     return dict(value)
 
 
-def _declared(value: object) -> Mapping[str, Json]:
-    pairs = _pairs(value)
-    if not all(one is None or isinstance(one, str | int | float) for one in pairs.values()):
-        raise ValueError("must hold strings, numbers, booleans and nulls only")
-    return pairs
-
-
 Text = Annotated[str, PlainValidator(_text)]
 Pairs = Annotated[Mapping[str, Json], PlainValidator(_pairs)]
-DeclaredPairs = Annotated[Mapping[str, Json], PlainValidator(_declared)]
 
 
 class Part(BaseModel):
@@ -198,7 +190,7 @@ class Declared(Part):
     `--only` leaves alone. `released`: it left the manifests.
     """
 
-    metadata: DeclaredPairs
+    metadata: Pairs
     ownership: Ownership
     ignore: tuple[str, ...]
     protect: bool
@@ -230,8 +222,8 @@ class ChangePart(Part):
         return Ref(self.kind, self.id)
 
 
-class AgreeingPart(Part):
-    """A resource that is as declared, which an apply of this plan will remember."""
+class RememberedPart(Part):
+    """A resource that a plan has nothing to write to, and that its apply will remember."""
 
     kind: str
     id: str
@@ -276,8 +268,10 @@ DocumentKind = Literal["plan", "apply", "drift", "validate"]
 class Document(Part):
     """The whole document, without its digest.
 
-    `offline`: nothing was read, what a revision declares stands for what would be there. `now`: the day (ISO) that
-    accepted drift was held against. `undoes`: the run that a rollback turns back. `notes`: what to know beside it.
+    `agreeing` are resources that are as declared and not yet remembered so; `whole`: the plan looked at all that was
+    declared; `record`: the commit of the ledger that the base was read from. `offline`: nothing was read, what a
+    revision declares stands for what would be there. `now`: the day (ISO) that accepted drift was held against.
+    `undoes`: the run that a rollback turns back. `notes`: what to know beside it.
     """
 
     format_version: str = FORMAT_VERSION
@@ -294,7 +288,9 @@ class Document(Part):
     left: int = 0
     outcomes: tuple[OutcomePart, ...] | None = None
     learned: dict[str, str] | None = None
-    agreeing: tuple[AgreeingPart, ...] = ()
+    agreeing: tuple[RememberedPart, ...] = ()
+    whole: bool = False
+    record: str | None = None
     released: tuple[ReleasedPart, ...] = ()
     offline: bool = False
     now: str | None = None
@@ -361,9 +357,9 @@ def with_accepted(
     return with_fields(changes, mark)
 
 
-def agreeing_parts(changes: Iterable[Change]) -> tuple[AgreeingPart, ...]:
+def agreeing_parts(changes: Iterable[Change]) -> tuple[RememberedPart, ...]:
     """Return the parts of a saved plan that let its apply remember resources with nothing to write."""
-    return tuple(AgreeingPart(kind=one.ref.kind, id=one.ref.id, declared=_declared_by(one)) for one in changes)
+    return tuple(RememberedPart(kind=one.ref.kind, id=one.ref.id, declared=_declared_by(one)) for one in changes)
 
 
 def _summary(summary: Summary) -> SummaryPart:
@@ -396,16 +392,16 @@ def _change(change: Change) -> ChangePart:
 
 
 def _declared_by(change: Change) -> Declared:
-    desired = change.desired
+    desired, intent = change.desired, change.intent
     return Declared(
         metadata=desired.metadata,
         ownership=desired.ownership,
         ignore=desired.ignore,
         protect=desired.protect,
-        protected=change.intent.protect,
+        protected=intent.protect,
         released=desired.released,
-        pruned=tuple(sorted(change.intent.demands.keys() - desired.metadata.keys())),
-        left=tuple(sorted(change.intent.left)),
+        pruned=tuple(sorted(intent.demands.keys() - desired.metadata.keys())),
+        left=tuple(sorted(intent.left)),
     )
 
 

@@ -7,7 +7,7 @@
     ├── ApiError                    1   the API or the way to it failed; confined to one resource
     │   └── TargetRefused           7   401, 403, or the API is not served here: the run ends
     ├── InvalidInput                3   manifests, settings or a plan file; carries every problem found
-    ├── NotRecorded             4   what was applied could not be recorded (ledger/); not pushed is one kind of it
+    ├── NotRecorded                 4   what was applied could not be recorded (ledger/); not pushed is one kind of it
     ├── GuardRefused                6   a guard refused to apply the plan
     └── WrongUsage                 64   the command line asks for something that makes no sense
 

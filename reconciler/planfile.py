@@ -39,7 +39,7 @@ def dumps(document: Document) -> str:
 def _content(document: Document) -> dict[str, Any]:
     content = document.model_dump(mode="python")
     # What belongs to some runs, changes or fields only is left out elsewhere.
-    _drop(content, "outcomes", "learned", "agreeing", "offline", "now", "undoes")
+    _drop(content, "outcomes", "learned", "agreeing", "whole", "record", "offline", "now", "undoes")
     for change in content["changes"]:
         _drop(change, "error")
         for field in change["fields"]:
@@ -164,6 +164,8 @@ def _restore(part: ChangePart, rules_of: RulesOf, file: str) -> Change:
         raise _unsound(file, "unknown_kind", f"the plan names the kind {part.kind!r}, which this version does not know")
     if not KINDS[part.kind].valid_id(part.id):
         raise _unsound(file, "bad_id", f"the plan names the {part.kind} {part.id!r}, which is no id")
+    if any(isinstance(value, list | dict) for value in part.declared.metadata.values()):
+        raise _unsound(file, "not_a_plan", f"the plan declares a value for {part.ref} that no manifest can declare")
     rules = rules_of(part.kind)
     if rules.dialect.name != part.dialect:
         message = (

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from reconciler.bases import Touched, advanced, open_keys, restored
+from reconciler.bases import Touched, advanced, open_keys, restored, unverified
 from reconciler.compare import Action, Change, compare, judge, settle
 from reconciler.errors import Fault
 from reconciler.events import Outcome, OutcomeStatus
@@ -41,6 +41,8 @@ def moved_by(changes: Iterable[Change], outcomes: Iterable[Outcome], base_of: Ba
         elif last is not None:
             still_open = open_keys(change.desired, last, base, change.rules)
             moved[change.ref] = _unless_pruned(change, advanced(base, change.desired, still_open, commit))
+        elif base is None and change.desired.metadata:
+            moved[change.ref] = unverified(change.desired)
     return moved
 
 
@@ -129,8 +131,14 @@ def restored_by(
         last = change.observed if look is None else look
         if last is None or change.ref not in touched or change.action is Action.FAILED:
             continue
-        rest = open_keys(replace(change.desired, metadata=_before(touched[change.ref])), last, None, change.rules)
-        fields = [field for field in touched[change.ref] if field.key not in rest]
+        fields = given_back(change.ref, touched[change.ref], last, change.rules)
         if fields:
             moved[change.ref] = restored(base_of(change.ref), fields)
     return moved
+
+
+def given_back(ref: Ref, touched: Iterable[Touched], last: Metadata, rules: Rules) -> list[Touched]:
+    """Return those of the fields that have the values from before, as the last look showed it."""
+    fields = list(touched)
+    rest = open_keys(Desired(ref, _before(fields)), last, None, rules)
+    return [field for field in fields if field.key not in rest]

@@ -127,12 +127,26 @@ def _run(arguments: Sequence[str] | None) -> int:
     except ReconcilerError as error:
         click.echo(f"error: {_harmless(error)}", err=True)
         return error.exit_code
-    except OSError as error:  # the streams themselves: a full disk, a reader that went away
-        _silence()
+    except OSError as error:
+        if error.filename is not None:
+            return _told(error)
+        _silence()  # the streams themselves: a full disk, a reader that went away
         return ExitCode.DONE if isinstance(error, BrokenPipeError) else ExitCode.ERROR
     except Terminated:
         return ExitCode.TERMINATED
+    except Exception as error:  # noqa: BLE001 - a mistake of ours must not end in a trace
+        return _told(error)
     return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _told(error: Exception) -> int:
+    """Tell of an error that nobody made one of ours."""
+    from reconciler.errors import internal_fault
+    from reconciler.words import plain
+
+    said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else internal_fault(error).message
+    click.echo(f"error: {plain(said)}", err=True)
+    return ExitCode.ERROR
 
 
 def _harmless(error: ReconcilerError) -> str:

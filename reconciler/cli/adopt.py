@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -110,7 +109,11 @@ def _edited(session: Session, report: Report, edits: dict[str, list[Put | Drop]]
         before = _read(path, name)
         written = writer.edit(before, name, wanted)
         for refusal in written.refused:
-            message = f"{refusal.ref}: {refusal.message}"
+            message = (
+                f"{refusal.ref}, {refusal.key}: {refusal.message}"
+                if refusal.key
+                else f"{refusal.ref}: {refusal.message}"
+            )
             report.note(ExitCode.ERROR, Problem("not_adopted", message, refusal.location))
         if written.data != before:
             files.append(_Edited(path, name, before, written.data, len(wanted) - len(written.refused)))
@@ -127,8 +130,8 @@ def _read(path: Path, name: str) -> bytes:
 
 
 def _write(chosen: Options, files: list[_Edited]) -> None:
-    from reconciler.cli.output import notice, say, write_file
-    from reconciler.errors import ConsentRefused, ReconcilerError
+    from reconciler.cli.output import confirm, notice, say, write_file
+    from reconciler.errors import ReconcilerError
     from reconciler.manifest import writer
     from reconciler.words import plain
 
@@ -136,14 +139,12 @@ def _write(chosen: Options, files: list[_Edited]) -> None:
         say("Nothing to adopt.\n", chosen)
         return
     for file in files:
-        lines = writer.patch(file.before, file.after, file.name).splitlines()
+        lines = writer.patch(file.before, file.after, file.name).split("\n")[:-1]
         say("".join(f"{_coloured(plain(line))}\n" for line in lines), chosen)
     fields, count = sum(file.fields for file in files), len(files)
     if not chosen.yes:
         names = f"{count} file{'' if count == 1 else 's'}"
-        click.echo(f"Write this into {names}? Type yes: ", err=True, nl=False)
-        if sys.stdin.readline().strip().lower() != "yes":
-            raise ConsentRefused("not confirmed; nothing was written")
+        confirm(f"Write this into {names}?")
     for file in files:
         if _read(file.path, file.name) != file.before:
             raise ReconcilerError(f"{file.name} was changed meanwhile; nothing was written to it, adopt again")

@@ -6,18 +6,16 @@ import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import click
-
 from reconciler import engine, planfile
 from reconciler.cli.memory import remember
-from reconciler.cli.output import say
+from reconciler.cli.output import confirm, say
 from reconciler.cli.planning import judge_run, observe_and_plan
-from reconciler.cli.recording import Book, changed_only, counted, first_bases
+from reconciler.cli.recording import Book, counted, first_bases, unmoved
 from reconciler.cli.session import open_session
 from reconciler.cli.show import read_plan
 from reconciler.compare import Action
 from reconciler.document import Requests, outcome_part
-from reconciler.errors import ConsentRefused, ExitCode, Fault, GuardRefused, WrongUsage
+from reconciler.errors import ExitCode, Fault, GuardRefused, WrongUsage
 from reconciler.events import Outcome, OutcomeStatus
 from reconciler.git import history
 from reconciler.git.history import Kinship
@@ -71,7 +69,7 @@ def carry_out(report: Report, chosen: Options) -> None:
 def check_consent(chosen: Options) -> None:
     """Raise `WrongUsage` where nobody has agreed and nobody can be asked."""
     if not chosen.yes and not _at_a_terminal():
-        raise WrongUsage("there is no terminal to ask on; say --yes to apply without asking")
+        raise WrongUsage("there is no terminal to ask on; say --yes to go on without asking")
 
 
 def _at_a_terminal() -> bool:
@@ -97,8 +95,10 @@ def remember_run(report: Report, book: Book, changes: Sequence[Change], outcomes
     """Record what was applied, or found as declared, in the ledger."""
     memory = book.memory
     moved = moved_by(changes, outcomes, memory.base, None if book.head.dirty else book.head.commit)
-    moved = changed_only({**first_bases(book.session, memory), **moved}, memory)
-    book.record(report, moved, touched_by(changes, outcomes, memory.base), counted(outcomes))
+    moved = {**first_bases(memory), **moved}
+    settled = any(change.action is Action.KEEP for change in changes)
+    settled = settled or any(outcome.status is OutcomeStatus.APPLIED for outcome in outcomes)
+    book.record(report, moved, touched_by(changes, outcomes, memory.base), counted(outcomes), settled=settled)
 
 
 # --- what to carry out ------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def _fresh(report: Report, chosen: Options) -> Proposal:
     made = observe_and_plan(session, report, recording=True)
     judge_run(session, report, made.plan.changes, made.observation.refusals)
     report.leave_to_outcomes()
-    book = Book(session, made.memory, report.parts["head"], "apply")
+    book = Book(session, made.memory, report.parts["head"], "apply", whole=session.whole)
     return Proposal(session, made.plan.changes, scale_of(made.plan.changes), book)
 
 
@@ -139,8 +139,8 @@ def _saved(report: Report, chosen: Options, file: Path) -> Proposal:
     report.parts["requests"] = Requests(writes=document.requests.writes)
     judge_run(session, report, changes)
     report.leave_to_outcomes()
-    book = Book(session, memory, document.head, "apply")
-    agreeing = planfile.agreeing_of(document, session.rules_of)
+    book = Book(session, memory, document.head, "apply", whole=document.whole)
+    agreeing = unmoved(planfile.agreeing_of(document, session.rules_of), document.record, memory)
     return Proposal(session, (*changes, *agreeing), planfile.scale(document), book)
 
 
@@ -160,12 +160,13 @@ def rewinding(report: Report, book: Book) -> GuardRefused | None:
     if kinship is Kinship.ANCESTOR and not session.options.allow_rewind:
         return GuardRefused(
             f"commit {head[:10]} is older than {ledger.applied[:10]}, which was applied last; "
-            "--allow-rewind applies it all the same"
+            "--allow-rewind goes on all the same"
         )
     if kinship is Kinship.UNDECIDED:
         message = (
             f"whether commit {head[:10]} is older than {ledger.applied[:10]}, which was applied last, cannot be told "
-            "from this clone: its history is cut short (git fetch --unshallow brings the rest)"
+            "here: that commit, or some of the history between the two, is not in this clone (`git fetch --unshallow` "
+            "brings the rest of a shallow one)"
         )
         report.remark("history_undecided", message)
     return None
@@ -210,9 +211,7 @@ def _ask(report: Report, session: Session) -> None:
     summary, writes = report.document().summary, report.document().requests.writes
     calls = f"{writes} modify call{'' if writes == 1 else 's'}"
     removals = f" (removals among them: {summary.pairs.remove})" if summary.pairs.remove else ""
-    click.echo(f"Send {calls}{removals} to target {session.target.name}? Type yes: ", err=True, nl=False)
-    if sys.stdin.readline().strip().lower() != "yes":
-        raise ConsentRefused("not confirmed; nothing was written")
+    confirm(f"Send {calls}{removals} to target {session.target.name}?")
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

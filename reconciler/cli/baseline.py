@@ -32,6 +32,7 @@ def baseline(**given: Any) -> int:
 
 def _baseline(report: Report, chosen: Options) -> None:
     from reconciler.cli.applying import remember_run, rewinding
+    from reconciler.cli.output import notice
     from reconciler.cli.planning import judge_run, observe_and_plan
     from reconciler.cli.recording import Book
     from reconciler.cli.session import need_repository, open_session
@@ -40,8 +41,15 @@ def _baseline(report: Report, chosen: Options) -> None:
     need_repository(session)
     made = observe_and_plan(session, report, recording=True)
     judge_run(session, report, made.plan.changes, made.observation.refusals)
-    book = Book(session, made.memory, report.parts["head"], "baseline")
+    book = Book(session, made.memory, report.parts["head"], "baseline", whole=session.whole)
     rewind = rewinding(report, book)
     if rewind is not None:
         raise rewind
     remember_run(report, book, made.plan.changes, ())
+    differing = sum(len(change.fields) for change in made.plan.changes)
+    as_declared = report.parts["summary"].keep
+    notice(
+        f"Nothing was written: {as_declared} resources are as declared, and {differing} fields that differ keep the "
+        "base that they had.",
+        chosen,
+    )

@@ -43,8 +43,8 @@ def forget(names: tuple[str, ...], **given: Any) -> int:
     memory = remember(session, report, recording=True)
     forgotten = sorted({ref for name in names for ref in _released(session, memory, name)})
     book = Book(session, memory, report.parts["head"], "forget")
-    book.record(report, dict.fromkeys(forgotten), {}, {"forgotten": len(forgotten)})
-    say(f"Forgotten: {plain(', '.join(map(str, forgotten)))}.\n", chosen)
+    if book.record(report, dict.fromkeys(forgotten), {}, {"forgotten": len(forgotten)}):
+        say(f"Forgotten: {plain(', '.join(map(str, forgotten)))}.\n", chosen)
     say(terminal.errors(report.document()), chosen, err=True)
     return report.exit_code
 

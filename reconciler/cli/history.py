@@ -36,7 +36,7 @@ def history(run: str | None, limit: int, form: str, **given: Any) -> int:
       reconciler history
       reconciler history 20261122T141037Z-1a2b3c
     """
-    from reconciler.cli.memory import fetched
+    from reconciler.cli.memory import fetched, tell_notes
     from reconciler.cli.output import say
     from reconciler.cli.report import Report
     from reconciler.cli.rollback import find_run
@@ -46,6 +46,7 @@ def history(run: str | None, limit: int, form: str, **given: Any) -> int:
     chosen, report = Options(**given), Report("plan")
     session = open_session(chosen, report, manifests=False)
     fetched(session, report)
+    tell_notes(report, chosen)
     found = [find_run(session, run)] if run is not None else _runs(session, limit)
     if form == "json":
         content = [past.run_content(one) for one in found]
@@ -56,7 +57,12 @@ def history(run: str | None, limit: int, form: str, **given: Any) -> int:
 
 
 def _runs(session: Session, limit: int) -> list[Run]:
+    from reconciler.cli.output import notice
     from reconciler.cli.session import need_repository
     from reconciler.ledger import store
 
-    return [run for _, run in store.runs(need_repository(session), session.target.name, limit=limit)]
+    repository, target = need_repository(session), session.target.name
+    runs = [run for _, run in store.runs(repository, target, limit=limit)]
+    if len(runs) < limit and store.shallow(repository, target):
+        notice("Older runs are recorded, and were never fetched into this clone.", session.options)
+    return runs

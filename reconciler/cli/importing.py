@@ -97,10 +97,18 @@ def _declared(session: Session) -> dict[Ref, str]:
     """Return what the manifests that there are declare already, and where."""
     from reconciler import manifest
 
+    loaded = manifest.load(_manifests(session), root=session.settings.root)
+    return {one.ref: str(one.location) for one in loaded.resources}
+
+
+def _manifests(session: Session) -> list[Path]:
+    """Return the manifests that there are by now."""
+    from reconciler import manifest
+
     existing = [path for path in session.target.manifests if path.exists()]
     skip = frozenset([session.settings.file]) if session.settings.file else frozenset["Path"]()
-    loaded = manifest.load(existing, root=session.settings.root, skip=skip)
-    return {one.ref: str(one.location) for one in loaded.resources}
+    found = manifest.find(existing, root=session.settings.root, skip=skip)
+    return [file.path for file in found.files]
 
 
 def _tell(chosen: Options, known: Mapping[Ref, str], wanted: Iterable[Ref]) -> None:
@@ -141,7 +149,9 @@ def _write(
     before = _before(path, name)
     written = writer.declare(before, name, declarations)
     for refusal in written.refused:
-        report.note(ExitCode.ERROR, Problem("not_imported", f"{refusal.ref}: {refusal.message}", refusal.location))
+        named = f", {refusal.key}" if refusal.key else ""
+        message = f"{refusal.ref}{named}: {refusal.message}"
+        report.note(ExitCode.ERROR, Problem("not_imported", message, refusal.location))
     if path is None:
         say(written.data.decode(), chosen)
         return
@@ -151,8 +161,8 @@ def _write(
     whole = {refusal.ref for refusal in written.refused if refusal.key is None}
     count = len(declarations) - len(whole)
     notice(f"Imported {count} resource{'' if count == 1 else 's'} into {name}.", chosen)
-    if not any(path.resolve().is_relative_to(known.resolve()) for known in session.target.manifests):
-        notice(f"{name} is not among the manifests of target {session.target.name}.", chosen)
+    if path.exists() and not any(path.samefile(known) for known in _manifests(session)):
+        notice(f"{name} is not among the manifests of target {session.target.name}: nothing will read it.", chosen)
 
 
 def _before(path: Path | None, name: str) -> bytes | None:

@@ -47,7 +47,7 @@ def show(names: tuple[str, ...], form: str, **given: Any) -> int:
       reconciler ledger show
       reconciler ledger show thread/thread_abc123 --format json
     """
-    from reconciler.cli.memory import fetched
+    from reconciler.cli.memory import fetched, tell_notes
     from reconciler.cli.output import say
     from reconciler.cli.report import Report
     from reconciler.cli.session import open_session
@@ -56,6 +56,7 @@ def show(names: tuple[str, ...], form: str, **given: Any) -> int:
 
     chosen, report = Options(**given), Report("plan")
     found = fetched(open_session(chosen, report, manifests=False), report)
+    tell_notes(report, chosen)
     if found is None:
         raise WrongUsage("there is no ledger of this target here; the first apply makes one")
     bases = _chosen(found, names)

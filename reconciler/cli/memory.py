@@ -10,23 +10,29 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reconciler import planfile
-from reconciler.bases import advanced, open_keys
+from reconciler.bases import advanced, open_keys, restored
+from reconciler.cli.output import notice
 from reconciler.cli.session import known_repository, need_repository
 from reconciler.document import BasePart, Head
 from reconciler.errors import InvalidInput
 from reconciler.ledger import Server, journal, store, sync
 from reconciler.manifest.files import name_of
-from reconciler.model import NOTHING_APPLIED, Base, Observed
+from reconciler.model import NOTHING_APPLIED, Base, Missing, Observed
+from reconciler.remembering import given_back
+from reconciler.words import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from reconciler.bases import Touched
+    from reconciler.cli.options import Options
     from reconciler.cli.report import Report
     from reconciler.cli.session import Session
+    from reconciler.compare import Rules
     from reconciler.document import ChangePart
     from reconciler.git import Repository
     from reconciler.ledger import Dispute, Ledger
-    from reconciler.model import Desired, Reading, Ref
+    from reconciler.model import Desired, Metadata, Reading, Ref
     from reconciler.plan import RulesOf
 
 NO_BASE = "none"
@@ -35,11 +41,24 @@ NO_BASE = "none"
 
 @dataclass(frozen=True, slots=True)
 class LeftOver:
-    """An apply that ended without a record: what it was about to write, by reference."""
+    """An apply that ended without a record: what it was about to write, by reference.
+
+    Of a rollback, `undoes` is the run that it was turning back, and `touched` are the fields of that one.
+    """
 
     entry: journal.Unfinished
     head: Head
     changes: Mapping[Ref, ChangePart]
+    undoes: str | None = None
+    touched: Mapping[Ref, tuple[Touched, ...]] = field(default_factory=dict)
+
+    def base(self, ref: Ref, last: Metadata, base: Base | None, rules: Rules) -> Base | None:
+        """Return the base of a resource after what the run wrote to it, as far as a look shows it."""
+        if self.undoes is not None:
+            fields = given_back(ref, self.touched.get(ref, ()), last, rules)
+            return restored(base, fields) if fields else base
+        desired = planfile.desired_of(self.changes[ref])
+        return advanced(base, desired, open_keys(desired, last, base, rules), self.head.commit)
 
 
 @dataclass(slots=True)
@@ -47,12 +66,13 @@ class Memory:
     """The past of one target.
 
     `bases` are those of the resources in question and of all that left the manifests (`released`). `default` is the
-    base of a resource without a record: silent where there is a record of others, else unknown. `ledger` is the one
-    that a record would go on from. `left_over` are applies without a record, `taken_in` those of them that were looked
-    at in full. `untold` are resources that a revision cannot tell anything about.
+    base of a resource without a record: silent where a run has looked at all that was declared, else unknown.
+    `ledger` is the one that a record would go on from. `left_over` are runs without a record, `taken_in` those of them
+    that were looked at in full. `untold` are resources that a revision cannot tell anything about.
     """
 
     part: BasePart = field(default_factory=BasePart)
+    repository: Repository | None = None
     ledger: Ledger | None = None
     bases: dict[Ref, Base] = field(default_factory=dict)
     default: Base | None = None
@@ -66,15 +86,23 @@ class Memory:
         return self.bases.get(ref, None if ref in self.untold else self.default)
 
     def take_in(self, readings: Mapping[Ref, Reading], rules_of: RulesOf, *, whole: bool) -> None:
-        """Count as applied what applies without a record wrote, as far as it is there; `whole`: all was read."""
-        self.taken_in = tuple(left for left in self.left_over if whole or left.changes.keys() <= readings.keys())
+        """Count as applied what applies without a record wrote, as far as it is there.
+
+        `whole`: all that is declared was read, so that what was not has left the manifests.
+        """
+        self.taken_in = tuple(left for left in self.left_over if _looked_at(left, readings, whole=whole))
         for left in self.left_over:
-            for ref, change in left.changes.items():
+            for ref in left.changes:
                 reading = readings.get(ref)
                 if isinstance(reading, Observed) and reading.metadata is not None:
-                    desired, base = planfile.desired_of(change), self.base(ref)
-                    still_open = open_keys(desired, reading.metadata, base, rules_of(ref.kind))
-                    self.bases[ref] = advanced(base, desired, still_open, left.head.commit)
+                    base = left.base(ref, reading.metadata, self.base(ref), rules_of(ref.kind))
+                    if base is not None:
+                        self.bases[ref] = base
+
+
+def _looked_at(left: LeftOver, readings: Mapping[Ref, Reading], *, whole: bool) -> bool:
+    """Tell whether every resource that a run may have written to was looked at; one that nobody declares cannot be."""
+    return all(isinstance(readings[ref], Observed | Missing) if ref in readings else whole for ref in left.changes)
 
 
 def remember(session: Session, report: Report, *, recording: bool = False) -> Memory:
@@ -84,20 +112,23 @@ def remember(session: Session, report: Report, *, recording: bool = False) -> Me
     `recording`: the run will add to the ledger, so it has to be sound even where `--base` puts another in its place.
     """
     revision = session.options.base
-    memory = Memory()
-    if known_repository(session) is None:
+    memory = Memory(repository=known_repository(session))
+    if memory.repository is None:
         report.remark("no_git", "this is no git repository: what was applied last is not known, and is not recorded")
     elif recording or revision is None:
         memory.ledger = fetched(session, report)
+    if recording and memory.ledger is not None:
+        memory.ledger.bases(one.ref for one in session.selected)  # a damaged one is told before anything is written
     if revision is not None:
         _take_revision(memory, session, report, revision)
     elif memory.ledger is not None:
         _take_ledger(memory, memory.ledger, session)
-    elif session.repository is not None:
-        report.remark("no_ledger", _fetch_hint(session))
-    if session.repository is not None and revision is None:
-        memory.left_over = _left_over(session, report, session.repository)
+    elif memory.repository is not None:
+        report.remark("no_ledger", _fetch_hint(session, memory.repository))
+    if memory.repository is not None and revision is None:
+        memory.left_over = _left_over(session, report, memory.repository)
     report.parts["base"] = memory.part
+    report.parts["record"] = memory.ledger.tip if memory.ledger and revision is None else None
     return memory
 
 
@@ -107,6 +138,12 @@ def fetched(session: Session, report: Report) -> Ledger | None:
     Raises `WrongUsage` outside of git.
     """
     return _ledger(session, report, need_repository(session))
+
+
+def tell_notes(report: Report, options: Options) -> None:
+    """Tell on standard error what a run should know that gives no document."""
+    for note in report.notes:
+        notice(f"note: {plain(note.message)}", options)
 
 
 def server_of(session: Session) -> Server:
@@ -139,7 +176,7 @@ def told_dispute(dispute: Dispute) -> str:
 
 def _take_ledger(memory: Memory, ledger: Ledger, session: Session) -> None:
     memory.part = BasePart(revision=store.ref_of(session.target.name), commit=ledger.applied)
-    memory.default = NOTHING_APPLIED
+    memory.default = NOTHING_APPLIED if ledger.complete else None
     if not session.whole:
         memory.bases = ledger.bases(one.ref for one in session.selected)
         return
@@ -173,23 +210,32 @@ def _released(bases: Mapping[Ref, Base], session: Session) -> dict[Ref, Base]:
     return {ref: base for ref, base in bases.items() if ref not in declared}
 
 
-def _fetch_hint(session: Session) -> str:
-    ref, remote = store.ref_of(session.target.name), session.target.ledger_remote or "origin"
-    return f"there is no ledger here, so the base is unknown; `git fetch {remote} {ref}:{ref}` brings one that exists"
+def _fetch_hint(session: Session, repository: Repository) -> str:
+    remotes = (repository.ask("remote") or "").split("\n")
+    usual = remotes[0] if remotes[0] and "origin" not in remotes else "origin"
+    ref, remote = store.ref_of(session.target.name), session.target.ledger_remote or usual
+    return f"there is no ledger here; if there is one elsewhere, `git fetch {remote} {ref}:{ref}` brings it"
 
 
 # --- what ended without a record --------------------------------------------------------------------------------------
 
 
 def _left_over(session: Session, report: Report, repository: Repository) -> tuple[LeftOver, ...]:
+    entries = journal.unfinished(repository, session.target.name)
+    recorded = {run.id: run for _, run in store.runs(repository, session.target.name)} if entries else {}
     found = []
-    for entry in journal.unfinished(repository, session.target.name):
+    for entry in entries:
+        if entry.run in recorded:  # it ended between its record and the end of its journal
+            entry.settle()
+            continue
         try:
             document = planfile.loads(entry.content, entry.run)
         except InvalidInput:
             report.remark("unfinished", f"the apply {entry.run} ended without a record, and its journal is damaged")
             continue
-        found.append(LeftOver(entry, document.head, {change.ref: change for change in document.changes}))
+        undone = recorded.get(document.undoes or "")
+        changes = {change.ref: change for change in document.changes}
+        found.append(LeftOver(entry, document.head, changes, document.undoes, undone.touched if undone else {}))
         report.remark("unfinished", _told(entry.run, document.changes))
     return tuple(found)
 

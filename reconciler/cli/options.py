@@ -122,7 +122,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "target": click.option("--target", metavar="NAME",
                            help="The target; else RECONCILER_TARGET, else the settings' default_target."),
     "select": click.option("--select", metavar="GLOB", multiple=True,
-                           help="Only resources whose kind/id matches; * crosses /.  [repeatable]"),
+                           help="Only resources whose kind/id matches (case-sensitive, * crosses /).  [repeatable]"),
     "parallelism": click.option("--parallelism", metavar="N", type=click.IntRange(1, 1000),
                                 help="Calls at a time; else the target's own."),
     "format": click.option("--format", type=click.Choice(FORMATS), default="text", show_default=True,

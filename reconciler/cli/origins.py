@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from reconciler.compare import Cause
@@ -56,23 +55,28 @@ def with_origins(changes: Sequence[ChangePart], session: Session, made: Made) ->
 def _of_ledger(
     repository: Repository, ledger: Ledger | None, wanted: Mapping[tuple[Ref, str], Json]
 ) -> dict[tuple[Ref, str], CommitPart]:
-    """Return the newest state of the ledger, by field, whose base was the value that was found."""
+    """Return by field the commit that the ledger gives for the value that was found, where it once was the base.
+
+    A base names the commit of its last change, whichever field that was. So of the newest states in a row that hold the
+    value the oldest is asked: it came with that commit.
+    """
     if ledger is None:
         return {}
     commits: dict[tuple[Ref, str], str] = {}
-    keys = defaultdict[Ref, set[str]](set)
-    for ref, key in wanted:
-        keys[ref].add(key)
-    for tip in _earlier(repository, ledger, len(keys)):
+    open_ = dict(wanted)
+    for tip in _earlier(repository, ledger, len(wanted)):
         state = store.read(repository, ledger.target, tip)
-        for ref, base in (state.bases(keys) if state else {}).items():
-            for key in keys[ref]:
-                if (ref, key) not in commits and base.commit and _declared(base, key, wanted[ref, key]):
-                    commits[ref, key] = base.commit
-        if len(commits) == len(wanted):
+        bases = state.bases({ref for ref, _ in open_}) if state else {}
+        for (ref, key), value in list(open_.items()):
+            base = bases.get(ref)
+            if base is not None and _declared(base, key, value):
+                commits[ref, key] = base.commit or commits.get((ref, key), "")
+            elif (ref, key) in commits:
+                del open_[ref, key]
+        if not open_:
             break
     known = history.lookup(repository, frozenset(commits.values()))
-    return {place: _part(commit, known) for place, commit in commits.items()}
+    return {place: _part(commit, known) for place, commit in commits.items() if commit}
 
 
 def _earlier(repository: Repository, ledger: Ledger, resources: int) -> Iterable[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.errors import ReconcilerError, WrongUsage
+from reconciler.errors import ConsentRefused, ReconcilerError, WrongUsage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +33,8 @@ def deliver(document: Document, options: Options) -> None:
     from reconciler.render import terminal
 
     brief = options.quiet and options.format == "text"
+    if options.format == "text" and not (brief or document.changes or document.errors):
+        say(terminal.aside(document), options, err=True)
     say(terminal.brief(document) if brief else rendered(document, options.format), options)
 
 
@@ -55,6 +57,13 @@ def notice(line: str, options: Options) -> None:
     """Tell a person something beside the result."""
     if not options.quiet:
         say(f"{line}\n", options, err=True)
+
+
+def confirm(question: str) -> None:
+    """Ask on the terminal; raises `ConsentRefused` for any other answer than yes."""
+    click.echo(f"{question} Type yes: ", err=True, nl=False)
+    if sys.stdin.readline().strip().lower() != "yes":
+        raise ConsentRefused("not confirmed; nothing was written")
 
 
 def wants_color(choice: str, terminal: bool, environment: Mapping[str, str]) -> bool:  # noqa: FBT001 - a fact, not a mode

@@ -41,7 +41,10 @@ def _plan(report: Report, chosen: Options) -> None:
 
     session = open_session(chosen, report)
     made = observe_and_plan(session, report)
-    report.parts["agreeing"] = agreeing_parts(to_remember(made, git=session.repository is not None))
+    report.parts["whole"] = session.whole
+    report.parts["agreeing"] = agreeing_parts(
+        to_remember(made, git=session.repository is not None and not chosen.offline)
+    )
     judge_run(session, report, made.plan.changes, made.observation.refusals)
     if chosen.detailed_exitcode and made.plan.differs:
         report.note(ExitCode.DIFFERENCES)

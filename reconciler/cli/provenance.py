@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from reconciler.document import CommitPart
+from reconciler.document import CommitPart, with_fields
 from reconciler.git.history import blame, sizes, versions
 from reconciler.git.objects import contents
 from reconciler.manifest import read_manifest
@@ -53,19 +53,15 @@ def with_blame(changes: Sequence[ChangePart], repository: Repository | None, roo
             if field.source is not None:
                 lines[field.source.file].add(field.source.line)
     written = {file: blame(repository, root / file, numbers) for file, numbers in lines.items()}
-    return tuple(_blamed(change, written) for change in changes)
 
+    def author(_ref: Ref, field: FieldPart) -> Mapping[str, Any]:
+        at = field.source
+        if at is None or at.line not in written[at.file]:
+            return {}
+        commit = written[at.file][at.line]
+        return {"blame": part_of(commit) if commit else CommitPart()}
 
-def _blamed(change: ChangePart, written: Mapping[str, Mapping[int, Commit | None]]) -> ChangePart:
-    return change.model_copy(update={"fields": tuple(_with_author(field, written) for field in change.fields)})
-
-
-def _with_author(field: FieldPart, written: Mapping[str, Mapping[int, Commit | None]]) -> FieldPart:
-    at = field.source
-    if at is None or at.line not in written[at.file]:
-        return field
-    commit = written[at.file][at.line]
-    return field.model_copy(update={"blame": part_of(commit) if commit else CommitPart()})
+    return with_fields(changes, author)
 
 
 # --- who declared it once ---------------------------------------------------------------------------------------------

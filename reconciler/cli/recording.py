@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reconciler import __version__, planfile
-from reconciler.bases import Touched, alike, unverified
+from reconciler.bases import Touched, alike
 from reconciler.cli.interruption import undisturbed
 from reconciler.cli.memory import LeftOver, Memory, server_of, told_dispute
 from reconciler.cli.output import notice
@@ -44,7 +44,7 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 class Book:
     """The ledger of a target as one run writes it. Outside of git nothing is written.
 
-    `head` is the commit whose declarations the run carries out.
+    `head` is the commit whose declarations the run carries out; `whole`: it looked at all that they declare.
     """
 
     session: Session
@@ -52,6 +52,7 @@ class Book:
     head: Head
     kind: str
     undoes: str | None = None
+    whole: bool = False
     at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
     run: str = ""
     _journal: journal.Journal | None = None
@@ -63,9 +64,10 @@ class Book:
     def intend(self, parts: Sequence[ChangePart]) -> None:
         """Write down which changes are about to be written. Raises where that, and so the record, is not possible."""
         repository = self.session.repository
-        writing = tuple(part for part in parts if any(each.blocked is None for each in part.fields))
+        due = (part for part in parts if part.action is Action.UPDATE)
+        writing = tuple(part for part in due if any(each.blocked is None for each in part.fields))
         if repository is not None and writing:
-            content = planfile.dumps(Document(kind="apply", head=self.head, changes=writing))
+            content = planfile.dumps(Document(kind="apply", head=self.head, undoes=self.undoes, changes=writing))
             self._journal = journal.begin(repository, self.session.target.name, self.run, content)
 
     def break_off(self, *, wrote: bool) -> None:
@@ -81,52 +83,76 @@ class Book:
             self._journal.settle()
 
     def record(
-        self, report: Report, moved: Moved, touched: Mapping[Ref, tuple[Touched, ...]], outcomes: Mapping[str, int]
-    ) -> None:
-        """Record the run. What goes wrong is told to the report: the writes themselves are done."""
-        repository, known = self.session.repository, self.memory.ledger
+        self,
+        report: Report,
+        moved: Moved,
+        touched: Mapping[Ref, tuple[Touched, ...]],
+        outcomes: Mapping[str, int],
+        *,
+        settled: bool = False,
+    ) -> bool:
+        """Record the run, and tell whether that worked; what went wrong is told to the report: the writes are done.
+
+        `settled`: some resource is as the run's commit declares it.
+        """
+        repository = self.session.repository
         if repository is None:
-            return
-        applied = self._applied(known)
-        if not (moved or touched or self.memory.taken_in) and known is not None and applied == known.applied:
-            self.settle()
-            return
+            return False
         run = Run(
             self.run, self.kind, f"{self.at:{_TIME}}", actor(repository), self.head.commit, self.head.dirty,
             __version__, self.undoes, outcomes, touched,
         )  # fmt: skip
         try:
             with undisturbed():
-                self._write(report, repository, moved, run, applied)
+                self._write(report, repository, changed_only(moved, self.memory), run, settled=settled)
             self._push(report, repository)
         except ReconcilerError as error:
             self.break_off(wrote=bool(touched))
-            report.note(ExitCode.INCOMPLETE, Problem(error.code, f"the run {self.run} could not be recorded: {error}"))
+            report.note(ExitCode.INCOMPLETE, Problem(error.code, f"{error}; the run is {self.run}"))
+            return False
+        return True
+
+    def _write(self, report: Report, repository: Repository, moved: Moved, run: Run, *, settled: bool) -> None:
+        known, target, server = self.memory.ledger, self.session.target.name, server_of(self.session)
+        applied = self._applied(known) if moved or settled or known is None else known.applied
+        complete = self.whole or (known is not None and known.complete)
+        news = moved or run.touched or self.memory.taken_in
+        if known is not None and not news and (applied, complete) == (known.applied, known.complete):
+            self.settle()
+            return
+        for left in self.memory.taken_in:
+            known = self._record_unfinished(repository, left, known, run)
+        recorded = store.record(repository, target, known, moved, run, server, applied, complete=complete)
+        _tell_disputes(report, recorded.disputed)
+        self.memory.ledger = recorded.ledger
+        for left in self.memory.taken_in:
+            left.entry.settle()
+        self.settle()
+        notice(f"Recorded as {self.run} under {store.ref_of(target)}.", self.session.options)
+
+    def _record_unfinished(
+        self, repository: Repository, left: LeftOver, known: Ledger | None, now: Run
+    ) -> Ledger | None:
+        """Record a run that ended without a record; its bases move with ours. Returns what ours goes on from.
+
+        Where somebody else recorded meanwhile, that stays what it was: else theirs would be overwritten unseen.
+        """
+        run = _unfinished_run(left, self.memory.ledger, now)
+        before, complete = (known.applied, known.complete) if known else (None, False)
+        target, server = self.session.target.name, server_of(self.session)
+        recorded = store.record(repository, target, known, {}, run, server, before, complete=complete)
+        return known if recorded.united else recorded.ledger
 
     def _applied(self, known: Ledger | None) -> str | None:
         """Return the commit that counts as applied from now on; a rollback leaves git ahead."""
         before = known.applied if known else None
         return self.head.commit or before if self.kind in APPLYING else before
 
-    def _write(self, report: Report, repository: Repository, moved: Moved, run: Run, applied: str | None) -> None:
-        target, server = self.session.target.name, server_of(self.session)
-        for left in self.memory.taken_in:
-            earlier = _unfinished_run(left, self.memory.ledger, run)
-            recorded = store.record(repository, target, self.memory.ledger, {}, earlier, server, applied)
-            self.memory.ledger = recorded.ledger
-        recorded = store.record(repository, target, self.memory.ledger, moved, run, server, applied)
-        self.memory.ledger = recorded.ledger
-        _tell_disputes(report, recorded.disputed)
-        for left in self.memory.taken_in:
-            left.entry.settle()
-        self.settle()
-        notice(f"Recorded as {self.run} under {store.ref_of(target)}.", self.session.options)
-
     def _push(self, report: Report, repository: Repository) -> None:
+        """Push, even where nothing was recorded now: an earlier record may not have got through."""
         remote = self.session.target.ledger_remote
-        if remote is None:
-            return
-        _tell_disputes(report, sync.push(repository, self.session.target.name, remote))
+        if remote is not None:
+            _tell_disputes(report, sync.push(repository, self.session.target.name, remote))
 
 
 def _tell_disputes(report: Report, disputed: Iterable[Dispute]) -> None:
@@ -164,22 +190,28 @@ def to_remember(made: Made, *, git: bool) -> list[Change]:
     return [one for one in as_declared if not alike(kept(one, memory.base(one.ref), None), memory.bases.get(one.ref))]
 
 
+def unmoved(agreeing: Sequence[Change], record: str | None, memory: Memory) -> list[Change]:
+    """Return, of what a saved plan found as declared, the resources whose base is still the one that it was made with.
+
+    `record`: the commit of the ledger then. Where others have recorded since, theirs is the later look.
+    """
+    if memory.ledger is None or memory.ledger.tip == record:
+        return list(agreeing)
+    repository, refs = memory.repository, [change.ref for change in agreeing]
+    then = store.read(repository, memory.ledger.target, record) if repository and record else None
+    before, now = then.bases(refs) if then else {}, memory.ledger.bases(refs)
+    return [one for one in agreeing if alike(before.get(one.ref), now.get(one.ref))]
+
+
 def changed_only(moved: Moved, memory: Memory) -> Moved:
     """Return of the bases those that differ from what the ledger holds."""
     held = memory.ledger.bases(moved) if memory.ledger else {}
     return {ref: base for ref, base in moved.items() if not alike(base, held.get(ref))}
 
 
-def first_bases(session: Session, memory: Memory) -> Moved:
-    """Return what the first record of all has to hold beside what was applied.
-
-    Once there is a record, a resource without one counts as never applied; of these that is not known.
-    """
-    if memory.ledger is not None:
-        return {}
-    unverifiable = () if memory.default is not None else (one for one in session.declared if one.metadata)
-    unknown = {one.ref: unverified(one) for one in unverifiable}
-    return {**unknown, **memory.bases}
+def first_bases(memory: Memory) -> Moved:
+    """Return what a first record has to hold beside what was applied: what `--base REV` says of the other resources."""
+    return {} if memory.ledger else dict(memory.bases)
 
 
 def counted(outcomes: Iterable[Outcome]) -> dict[str, int]:
@@ -199,6 +231,6 @@ def _unfinished_run(left: LeftOver, ledger: Ledger | None, now: Run) -> Run:
         )
     at = dt.datetime.strptime(run.partition("-")[0], _STAMP).replace(tzinfo=dt.UTC)
     return Run(
-        run, "apply", f"{at:{_TIME}}", now.actor, left.head.commit, left.head.dirty, now.tool,
-        outcomes={"unfinished": len(touched)}, touched=touched,
+        run, "rollback" if left.undoes else "apply", f"{at:{_TIME}}", now.actor, left.head.commit, left.head.dirty,
+        now.tool, left.undoes, {"unfinished": len(touched)}, touched,
     )  # fmt: skip

@@ -136,8 +136,8 @@ def _no_git(option: str, settings: Settings) -> str:
 
 def _unknown(revision: str) -> str:
     return (
-        f"git knows no commit by the name {shown(revision)} here; if it is missing because the clone is shallow, fetch "
-        "the rest: `git fetch --unshallow` (`fetch-depth: 0` for the checkout of a CI job)"
+        f"git knows no commit by the name {shown(revision)} here; if there is one elsewhere, fetch it first (a shallow "
+        "clone by `git fetch --unshallow`, the checkout of a CI job with `fetch-depth: 0`)"
     )
 
 

@@ -9,10 +9,14 @@ import click
 from reconciler.cli.options import GUARDS, OUTPUT, WHERE, Options, options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
+    from reconciler.cli.memory import Memory
     from reconciler.cli.report import Report
     from reconciler.cli.session import Session
+    from reconciler.compare import Change
+    from reconciler.guard import Scale
     from reconciler.ledger import Run
 
 
@@ -43,7 +47,6 @@ def _roll_back(report: Report, chosen: Options, name: str | None) -> None:
     from reconciler.cli.recording import Book, counted
     from reconciler.cli.session import need_repository, open_session
     from reconciler.document import plan_parts
-    from reconciler.guard import scale_of
     from reconciler.plan import Plan
     from reconciler.remembering import restored_by, touched_by, undone
 
@@ -63,11 +66,21 @@ def _roll_back(report: Report, chosen: Options, name: str | None) -> None:
     judge_run(session, report, changes, observation.refusals)
     report.leave_to_outcomes()
     book = Book(session, memory, report.parts["head"], "rollback", undoes=run.id)
-    proposal = Proposal(session, changes, scale_of(changes), book)
+    proposal = Proposal(session, changes, _scale(changes, memory), book)
     show_plan(report, session)
     done = perform(report, proposal)
     moved = restored_by(changes, done.outcomes, run.touched, memory.base)
     book.record(report, moved, touched_by(changes, done.outcomes, memory.base), counted(done.outcomes))
+
+
+def _scale(changes: Sequence[Change], memory: Memory) -> Scale:
+    """Return what the guards hold a rollback against: all that the ledger knows of, not just what the run touched."""
+    from reconciler.guard import Scale, scale_of
+
+    seen, read = scale_of(changes), {change.ref for change in changes if change.observed is not None}
+    rest = [base for ref, base in memory.bases.items() if ref not in read]
+    pairs = sum(1 for base in rest for value in base.metadata.values() if value is not None)
+    return Scale(seen.read + len(rest), seen.pairs + pairs)
 
 
 def find_run(session: Session, name: str | None) -> Run:
@@ -80,13 +93,25 @@ def find_run(session: Session, name: str | None) -> Run:
 
     runs = [run for _, run in store.runs(session.repository, session.target.name)] if session.repository else []
     if name is None:
-        undone = {run.undoes for run in runs}
-        found = [run for run in runs if run.touched and run.kind == "apply" and run.id not in undone][:1]
-        if not found:
+        last = next((run for run in _in_effect(runs) if run.kind == "apply" and run.touched), None)
+        if last is None:
             raise WrongUsage("the ledger has no apply that could be turned back")
-        return found[0]
+        return last
     found = [run for run in runs if run.id.startswith(name)]
     if len(found) == 1:
         return found[0]
     what = "more than one run" if found else "no run"
-    raise WrongUsage(f"the ledger has {what} that begins with {name}; `reconciler history` lists them")
+    cut = session.repository is not None and store.shallow(session.repository, session.target.name)
+    more = "; older ones were never fetched" if cut else ""
+    raise WrongUsage(f"the ledger has {what} that begins with {name}; `reconciler history` lists them{more}")
+
+
+def _in_effect(runs: Iterable[Run]) -> Iterator[Run]:
+    """Yield the runs, newest first, that no rollback in effect has turned back, the whole of them."""
+    undone = set[str]()
+    for run in runs:
+        if run.id in undone:
+            continue
+        if run.undoes is not None and run.outcomes.keys() <= {"applied"}:
+            undone.add(run.undoes)
+        yield run

@@ -92,7 +92,8 @@ class Session:
         report.parts["base"] = BasePart()
 
     def _head(self) -> Head:
-        ours = [*self.target.manifests, *([self.settings.file] if self.settings.file else [])]
+        given = tuple(map(self.options.at, self.options.paths))
+        ours = [*(given or self.target.manifests), *([self.settings.file] if self.settings.file else [])]
         state = work_tree(self.repository, ours) if self.repository else None
         return Head(commit=state.commit, dirty=state.dirty) if state else Head()
 
@@ -154,7 +155,7 @@ def open_session(options: Options, report: Report, *, manifests: bool = True) ->
         raise InvalidInput(*invalid.found, *(_also_wrong(invalid, options) if manifests else ())) from invalid
     session = Session(options, found, Interruption(lambda line: notice(line, options)))
     try:
-        session.repository = repository(found.root)
+        session.repository = repository(found.root) or _repository_of_manifests(found)
     except GitFailed as error:
         session.refusal = error
     session.introduce(report)
@@ -164,8 +165,14 @@ def open_session(options: Options, report: Report, *, manifests: bool = True) ->
     return session
 
 
+def _repository_of_manifests(found: Settings) -> Repository | None:
+    """Return the repository around the manifests, for a settings file that lies outside of it."""
+    folders = (path if path.is_dir() else path.parent for path in found.target.manifests)
+    return next((around for folder in folders if folder.is_dir() and (around := repository(folder))), None)
+
+
 def need_repository(session: Session) -> Repository:
-    """Return the repository around the settings; raises `WrongUsage` outside of any, `GitFailed` if git refuses it."""
+    """Return the repository around the settings; raises `WrongUsage` outside of any, and as `known_repository`."""
     found = known_repository(session)
     if found is None:
         raise WrongUsage("this is no git repository: there is no ledger, and none can be kept")
@@ -173,9 +180,16 @@ def need_repository(session: Session) -> Repository:
 
 
 def known_repository(session: Session) -> Repository | None:
-    """Return the repository around the settings, `None` outside of any; raises `GitFailed` if git refuses it."""
+    """Return the repository around the settings, `None` outside of any.
+
+    Raises `InvalidInput` where git refuses it, or a ledger is to be fetched and there is nowhere to fetch it to.
+    """
     if session.refusal is not None:
-        raise session.refusal
+        raise InvalidInput(Problem("git_failed", f"git cannot tell what was applied last: {session.refusal}"))
+    remote = session.target.ledger_remote
+    if session.repository is None and remote is not None:
+        message = f"ledger_remote names {remote}, and this is no git repository"
+        raise InvalidInput(Problem("no_git", message, session.target.location))
     return session.repository
 
 

@@ -64,19 +64,20 @@ _PLACES = ("--show-toplevel", "--git-common-dir")
 
 
 def repository(folder: Path) -> Repository | None:
-    """Return the repository around a folder; `None` outside of any, or where there is no git.
+    """Return the repository around a folder; `None` outside of any.
 
-    Raises `GitFailed` where there is one that git refuses to look at (somebody else's, a broken one).
+    Raises `GitFailed` where there is one that git refuses to look at (somebody else's, a broken one), or that nobody
+    can look at because there is no git: to take that for "outside" would forget all that was applied.
     """
     try:
         # One question each: the name of a folder may have line breaks of its own.
         top, common = (text(run(folder, "rev-parse", what)).removesuffix("\n") for what in _PLACES)
-    except GitFailed as error:
-        if "not a git repository" in str(error) or "must be run in a work tree" in str(error):
+    except (GitFailed, FileNotFoundError) as error:
+        if not any((above / ".git").exists() or (above / ".git").is_symlink() for above in (folder, *folder.parents)):
             return None
+        if isinstance(error, FileNotFoundError):
+            raise GitFailed("there is a git repository, and no git to look at it with") from error
         raise
-    except FileNotFoundError:
-        return None
     return Repository(Path(top), (folder / common).resolve())
 
 
@@ -90,7 +91,8 @@ def run(folder: Path, *arguments: str, given: bytes = b"", env: Mapping[str, str
         check=False,
     )
     if done.returncode != 0:
-        raise GitFailed(text(done.stderr).strip() or f"git {arguments[0]} failed ({done.returncode})")
+        said = "; ".join(line.strip() for line in text(done.stderr).split("\n") if line.strip())
+        raise GitFailed(said or f"git {arguments[0]} failed ({done.returncode})")
     return done.stdout
 
 

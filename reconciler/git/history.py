@@ -82,7 +82,7 @@ def lookup(repository: Repository, ids: Collection[str]) -> dict[str, Commit]:
     given = "".join(f"{id_}\n" for id_ in wanted).encode()
     listing = ("rev-list", "--no-walk=unsorted", "--ignore-missing", "--no-commit-header", *_COMMIT, "--stdin")
     output = repository.run(*listing, given=given)
-    return {commit.id: commit for commit in map(_commit, _readable(output).splitlines())}
+    return {commit.id: commit for commit in map(_commit, _readable(output).split("\n")[:-1])}
 
 
 def _commit(line: str) -> Commit:

@@ -60,17 +60,22 @@ class Journal:
 def begin(repository: Repository, target: str, run: str, content: str) -> Journal:
     """Write what a run intends, synced to the disk before this returns. Raises `Unwritable`."""
     folder = _folder(repository, target)
+    path = folder / f"{run}{_SUFFIX}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=folder, prefix=".")
         held = os.fdopen(handle, "w", encoding="utf-8")
-        fcntl.flock(held, fcntl.LOCK_EX)
-        held.write(content)
-        held.flush()
-        os.fsync(held.fileno())
-        path = folder / f"{run}{_SUFFIX}"
-        Path(temporary).rename(path)
-        _sync(folder)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            held.write(content)
+            held.flush()
+            os.fsync(held.fileno())
+            Path(temporary).rename(path)
+            _sync(folder)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            held.close()
+            raise
     except OSError as error:
         message = f"the git directory cannot be written to ({error.strerror}), so that no apply could be recorded"
         raise Unwritable(message) from error

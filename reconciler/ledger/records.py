@@ -51,12 +51,17 @@ class Malformed(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a ledger says of itself: whose it is, the commit applied last, its `resources` in 2^`bits` shards."""
+    """What a ledger says of itself: whose it is, the commit applied last, its `resources` in 2^`bits` shards.
+
+    `complete`: some run looked at all that was declared, so that a resource without a record was never applied; else
+    nothing is known of it.
+    """
 
     server: Server
     applied: str | None
     bits: int = 0
     resources: int = 0
+    complete: bool = True
 
 
 # --- which file -------------------------------------------------------------------------------------------------------
@@ -136,8 +141,13 @@ _COMMON = {"metadata", "commit"}
 """What most bases have and no more: a hundred thousand of them are read in half the time."""
 
 
+_KNOWN = {"metadata", "ownership", "ignore", "protect", "unknown", "silent", "commit"}
+
+
 def _base(part: dict[str, Json]) -> Base:
     metadata = _of(part.get("metadata", {}), dict)
+    if not part.keys() <= _KNOWN:
+        raise Malformed(f"has a base with {', '.join(map(shown, sorted(part.keys() - _KNOWN)))}, which nobody knows")
     if not _SCALARS.issuperset(map(type, metadata.values())):
         raise Malformed("has a base with a value that no manifest can declare")
     commit = _get(part, "commit", _MAYBE_TEXT, default=None)
@@ -244,6 +254,7 @@ def dump_head(head: Head) -> bytes:
             "format": FORMAT,
             "server": server,
             "applied": head.applied,
+            "complete": head.complete,
             "resources": head.resources,
             "bits": head.bits,
         }
@@ -267,7 +278,7 @@ def load_head(raw: bytes) -> Head:
             _get(server, "base_url", _TEXT),
             *(_get(server, name, _MAYBE_TEXT) for name in ("organization", "project", "settings")),
         )
-        return Head(known, _get(part, "applied", _MAYBE_TEXT), bits, resources)
+        return Head(known, _get(part, "applied", _MAYBE_TEXT), bits, resources, _get(part, "complete", _TRUTH))
 
     return _parsed(raw, read)
 

@@ -89,6 +89,11 @@ class Ledger:
         return self.head.applied
 
     @property
+    def complete(self) -> bool:
+        """Tell whether a resource without a record was never applied; else nothing is known of it."""
+        return self.head.complete
+
+    @property
     def shards(self) -> dict[str, str]:
         """Return the files that hold the bases, with the ids of their contents."""
         return {path: blob for path, blob in self._files.items() if path.startswith(f"{BASES}/")}
@@ -193,10 +198,14 @@ def _load(load: Callable[[bytes], _T], path: str, raw: bytes) -> _T:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The ledger after it was written to, and what two writers had recorded differently."""
+    """The ledger after it was written to, and what two writers had recorded differently.
+
+    `united`: somebody else had recorded meanwhile, so that it holds what they did, too.
+    """
 
     ledger: Ledger
     disputed: tuple[Dispute, ...] = ()
+    united: bool = False
 
 
 def record(
@@ -207,17 +216,20 @@ def record(
     run: Run,
     server: Server,
     applied: str | None,
+    *,
+    complete: bool = True,
 ) -> Recorded:
     """Record a run, and the bases that it moved (`None`: forgotten), on top of the ledger that it was planned with.
 
-    Where another process of this clone has recorded meanwhile, ours is laid over it. Raises `InvalidInput` for a ledger
-    of another server, or that cannot be read; `NotRecorded` where git cannot write.
+    `complete`: the run looked at all that was declared, or an earlier one did (see `records.Head`). Where another
+    process of this clone has recorded meanwhile, ours is laid over it. Raises `InvalidInput` for a ledger of another
+    server, or that cannot be read; `NotRecorded` where git cannot write.
     """
     if known is not None:
         check_server(known, server)
     try:
         shards = _rewritten(known, moved)
-        head = Head(server, applied, shards.bits, shards.resources)
+        head = Head(server, applied, shards.bits, shards.resources, complete)
         parents = [known.tip] if known else []
         ours = _committed(repository, target, head, shards, _run_files(run), parents, subject(run))
         return _in_place(repository, known, ours)
@@ -247,10 +259,12 @@ def unite(repository: Repository, origin: Ledger | None, ours: Ledger, theirs: L
     moved, disputed = laid_over(refs, origin.bases(refs) if origin else {}, ours.bases(refs), theirs.bases(refs))
     shards = _rewritten(theirs, moved)
     unmoved = origin is not None and ours.applied == origin.applied
-    head = Head(ours.server, theirs.applied if unmoved else ours.applied, shards.bits, shards.resources)
+    complete = ours.head.complete or theirs.head.complete
+    applied = theirs.applied if unmoved else ours.applied
+    head = Head(ours.server, applied, shards.bits, shards.resources, complete)
     message = f"unite {ours.tip[:12]} with {theirs.tip[:12]}"
     united = _committed(repository, ours.target, head, shards, {}, [theirs.tip, ours.tip], message)
-    return Recorded(united, disputed)
+    return Recorded(united, disputed, united=True)
 
 
 def _perhaps_moved(origin: Ledger | None, ours: Ledger, theirs: Ledger) -> set[Ref]:

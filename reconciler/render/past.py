@@ -21,7 +21,7 @@ def runs(recorded: Sequence[Run]) -> str:
     """Return one line for each run, newest first: its id, its time, who, which commit, what."""
     if not recorded:
         return "Nothing is recorded yet.\n"
-    rows = [(plain(one.id), one.at, plain(one.actor), _commit(one), _what(one)) for one in recorded]
+    rows = [(plain(one.id), plain(one.at), plain(one.actor), _commit(one), _what(one)) for one in recorded]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return "".join(
         "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[4]]) + "\n"
@@ -31,7 +31,7 @@ def runs(recorded: Sequence[Run]) -> str:
 
 def run(one: Run) -> str:
     """Return a run with every field that it wrote: what was there before, and after."""
-    lines = [style(f"{plain(one.id)}  {_what(one)}", bold=True), f"{one.at}  {plain(one.actor)}  {_commit(one)}"]
+    lines = [style(f"{plain(one.id)}  {_what(one)}", bold=True), f"{plain(one.at)}  {plain(one.actor)}  {_commit(one)}"]
     for ref, fields in sorted(one.touched.items()):
         lines += ["", style(plain(str(ref)), bold=True), *(f"  {_touched(field)}" for field in fields)]
     return "\n".join(lines) + "\n"
@@ -39,7 +39,7 @@ def run(one: Run) -> str:
 
 def ledger(tip: str, applied: str | None, bases: Mapping[Ref, Base]) -> str:
     """Return the base of each resource."""
-    lines = [f"Ledger {tip[:10]}, applied: {applied[:10] if applied else 'no commit'}."]
+    lines = [f"Ledger {tip[:10]}, applied: {plain(applied[:10]) if applied else 'no commit'}."]
     for ref, base in sorted(bases.items()):
         lines += ["", f"{style(plain(str(ref)), bold=True)}  {_rules(base)}".rstrip(), *_fields(base)]
     return "\n".join(lines) + "\n"
@@ -75,7 +75,7 @@ def _base(base: Base) -> dict[str, Any]:
 def _commit(one: Run) -> str:
     if one.commit is None:
         return "no commit"
-    return one.commit[:10] + (" (dirty)" if one.dirty else "")
+    return plain(one.commit[:10]) + (" (dirty)" if one.dirty else "")
 
 
 def _what(one: Run) -> str:
@@ -100,7 +100,7 @@ def _rules(base: Base) -> str:
         *(["exclusive"] if base.ownership is Ownership.EXCLUSIVE else []),
         *(["protected"] if base.protect else []),
         *([f"ignores {', '.join(map(plain, base.ignore))}"] if base.ignore else []),
-        *([f"of {base.commit[:10]}"] if base.commit else []),
+        *([f"of {plain(base.commit[:10])}"] if base.commit else []),
     ]
     return style(", ".join(words), dim=True) if words else ""
 

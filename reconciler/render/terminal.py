@@ -92,6 +92,11 @@ def application(document: Document, told: int = 0) -> str:
     return _text(lines)
 
 
+def aside(document: Document) -> str:
+    """Return what a result of one line leaves out: why its base is unknown, and how to get at it."""
+    return _text(plain(note.message) for note in document.notes if note.code == "no_ledger")
+
+
 def brief(document: Document) -> str:
     """Return what `--quiet` leaves: the errors, and the summary."""
     return errors(document) + render(document).splitlines(keepends=True)[-1]
@@ -156,8 +161,8 @@ def _place(source: Place | None) -> str:
 def _change(
     change: ChangePart, fields: Callable[[Sequence[FieldPart]], Iterable[str]], *, undoing: bool
 ) -> Iterator[str]:
-    left = "left the manifests" if change.declared.released else _place(change.source)
-    yield f"{style(plain(str(change.ref)), bold=True)}  {style(left, dim=True)}".rstrip()
+    place = "left the manifests" if change.declared.released else _place(change.source)
+    yield style(plain(str(change.ref)), bold=True) + (f"  {style(place, dim=True)}" if place else "")
     yield from fields(change.fields)
     if change.action is Action.KEEP:
         yield "  = as declared"
@@ -252,8 +257,10 @@ def _drift_summary(document: Document) -> str:
     accepted = sum(1 for field in found if field.accepted)
     resources = sum(1 for change in document.changes if change.fields)
     missing = document.summary.missing
+    unsure = any(field.cause is Cause.UNATTRIBUTED for field in found)
+    moved = "moved, or may have moved, outside git" if unsure else "moved outside git"
     parts = [
-        f"{_count(len(found), 'field')} on {_count(resources, 'resource')} moved outside git",
+        f"{_count(len(found), 'field')} on {_count(resources, 'resource')} {moved}",
         *([f"{accepted} of them accepted"] if accepted else []),
         *([f"{_count(missing, 'resource')} missing"] if missing else []),
         *([f"{document.summary.failed} failed"] if document.summary.failed else []),
@@ -281,7 +288,8 @@ def _warnings(document: Document) -> Iterator[str]:
     for change in document.changes:
         if change.action is Action.MISSING and change.error:
             message = plain(f"{change.ref}: {change.error.message}")
-            yield f"{_place(change.source)}: {style('warning', fg='yellow')}: {message} [missing]"
+            place = f"{_place(change.source)}: " if change.source else ""
+            yield f"{place}{style('warning', fg='yellow')}: {message} [missing]"
 
 
 def _errors(document: Document) -> Iterator[str]:

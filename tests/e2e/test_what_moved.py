@@ -124,7 +124,7 @@ def test_all_four_causes_stand_in_one_plan_and_drift_lists_what_may_have_moved_o
         assert 'git says "1", there: "3"' in text
         assert 'git says nothing, there: "3"' in text
         assert "by_git" not in text
-        assert text.splitlines()[-1].startswith("Drift: 4 fields on 1 resource moved outside git")
+        assert text.splitlines()[-1].startswith("Drift: 4 fields on 1 resource moved, or may have")
         assert {call.method for call in api.calls} == {"GET"}
 
 

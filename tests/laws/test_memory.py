@@ -732,6 +732,7 @@ def test_a_protected_resource_loses_no_pair_to_us(world, history):
 maybe = st.none() | records()
 declared_records = records().map(lambda base: replace(base, ownership=Ownership.DECLARED, silent=frozenset()))
 SILENCE = (SILENT, None)
+UNSURE = (UNKNOWN, None)
 
 
 def rules_of(base):
@@ -789,7 +790,9 @@ def test_every_field_is_ours_where_we_moved_it_and_theirs_where_we_did_not(origi
     assume(alike(origin, ours, theirs))
     for key in KEYS:
         was, our, their = (meaning(base, key) for base in (origin, ours, theirs))
-        if agree(our, was):
+        if UNSURE in (our, their):  # nobody ever verifies that: it gives way to whatever the other one knows
+            assert key not in both.disputed
+        elif agree(our, was):
             assert agree(meaning(both.base, key), their)
             assert key not in both.disputed
         else:
@@ -820,10 +823,10 @@ def test_what_we_forgot_stays_forgotten_and_what_others_edited_in_it_is_disputed
     for key in KEYS:
         was, their, now = meaning(origin, key), meaning(edited, key), meaning(both.base or NOTHING_APPLIED, key)
         if was == SILENCE:
-            assert agree(now, their)
+            assert agree(now, SILENCE if their == UNSURE else their)
         else:
             assert now == SILENCE
-            assert (key in both.disputed) == (their != SILENCE and not agree(their, was))
+            assert (key in both.disputed) == (their not in (SILENCE, UNSURE) and not agree(their, was))
     assert (both.base is None) == all(meaning(both.base, key) == SILENCE for key in KEYS if both.base)
 
 
@@ -833,8 +836,8 @@ def test_what_we_edited_stays_where_others_forgot_the_rest_and_is_disputed(origi
     assume(not agree_on_all(origin, edited))
     for key in KEYS:
         was, our, now = meaning(origin, key), meaning(edited, key), meaning(both.base or NOTHING_APPLIED, key)
-        assert agree(now, SILENCE if agree(our, was) else our)
-        assert (key in both.disputed) == (SILENCE not in (was, our) and not agree(our, was))
+        assert agree(now, SILENCE if agree(our, was) or our == UNSURE else our)
+        assert (key in both.disputed) == (SILENCE not in (was, our) and our != UNSURE and not agree(our, was))
 
 
 def agree_on_all(one, other):

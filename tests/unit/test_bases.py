@@ -189,8 +189,8 @@ def test_a_rollback_gives_back_the_base_of_what_it_gave_back(known, touched, exp
     assert restored(known, touched) == expected
 
 
-def test_a_rollback_keeps_the_commit_of_the_base():
-    assert restored(base({"a": "1"}, commit="first"), [Touched("a", "0", "1", OURS)]).commit == "first"
+def test_what_a_rollback_gave_back_is_not_of_the_commit_that_was_turned_back():
+    assert restored(base({"a": "1"}, commit="first"), [Touched("a", "0", "1", OURS)]).commit is None
 
 
 def test_a_null_that_an_exclusive_base_means_anyway_is_not_named_by_a_rollback():

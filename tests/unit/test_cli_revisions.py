@@ -532,4 +532,4 @@ def test_the_number_of_processes_does_not_grow_with_the_files(top, calls, ask):
     found = asked(ask, top, "HEAD")
     assert len(found.resources) == (303 if ask is declared_at else 150)
     commands = [line.split()[2] for line in calls.read_text().splitlines()]
-    assert commands == ["rev-parse", "rev-parse", "rev-parse", "ls-tree", "cat-file"]  # the first finds the repository
+    assert commands == [*["rev-parse"] * 4, "ls-tree", "cat-file"]  # the first two find the repository

@@ -65,9 +65,17 @@ def test_outside_git_and_before_the_first_commit_there_is_none(tmp_path):
     assert work_tree(around(tmp_path), []) is None
 
 
-def test_without_git_there_is_none(repository, monkeypatch):
+def test_without_git_a_repository_is_not_taken_for_none(repository, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert around(repository) is None
+    assert around(tmp_path) is None
+    with pytest.raises(GitFailed, match="no git"):
+        around(repository)
+
+
+def test_a_repository_that_lost_its_insides_is_not_taken_for_none(repository):
+    (repository / ".git" / "HEAD").unlink()
+    with pytest.raises(GitFailed):
+        around(repository / "manifests")
 
 
 def test_a_subfolder_and_another_work_tree_share_one_repository(repository, tmp_path):

@@ -153,6 +153,7 @@ def test_the_tree_is_readable_for_people(repository):
     assert git(repository.top, "show", f"{tip}:base/0.json") == '{\n"thread/thread_1": {"metadata": {"k": "1"}}\n}'
     assert json.loads(git(repository.top, "show", f"{tip}:ledger.json")) == {
         "format": 1,
+        "complete": True,
         "server": {
             "provider": "openai",
             "base_url": "https://api.example.org/v1",
