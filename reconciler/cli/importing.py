@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("import")
-@click.argument("names", nargs=-1, metavar="KIND/ID...")
+@click.argument("names", nargs=-1, metavar="[KIND/ID]...")
 @click.option("--ids-from", metavar="FILE|-", help="Read more of them from a file, or standard input: one a line.")
 @click.option("--into", metavar="FILE", help="The manifest to write or extend; else it goes to standard output.")
 @options(*WHERE, "parallelism", "verbose", "color", "quiet")

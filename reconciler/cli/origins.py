@@ -71,8 +71,8 @@ def _of_ledger(
             base = bases.get(ref)
             if base is not None and _declared(base, key, value):
                 commits[ref, key] = base.commit or commits.get((ref, key), "")
-            elif (ref, key) in commits:
-                del open_[ref, key]
+            elif (ref, key) in commits and (base is None or base.commit is not None):
+                del open_[ref, key]  # a state without a commit is that of a rollback: it ends no row
         if not open_:
             break
     known = history.lookup(repository, frozenset(commits.values()))

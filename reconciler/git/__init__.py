@@ -73,7 +73,8 @@ def repository(folder: Path) -> Repository | None:
         # One question each: the name of a folder may have line breaks of its own.
         top, common = (text(run(folder, "rev-parse", what)).removesuffix("\n") for what in _PLACES)
     except (GitFailed, FileNotFoundError) as error:
-        if not any((above / ".git").exists() or (above / ".git").is_symlink() for above in (folder, *folder.parents)):
+        here = folder.resolve()
+        if not any((above / ".git").exists() or (above / ".git").is_symlink() for above in (here, *here.parents)):
             return None
         if isinstance(error, FileNotFoundError):
             raise GitFailed("there is a git repository, and no git to look at it with") from error
