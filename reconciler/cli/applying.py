@@ -95,7 +95,7 @@ def remember_run(report: Report, book: Book, changes: Sequence[Change], outcomes
     """Record what was applied, or found as declared, in the ledger."""
     memory = book.memory
     moved = moved_by(changes, outcomes, memory.base, None if book.head.dirty else book.head.commit)
-    moved = {**first_bases(memory), **moved}
+    moved = {**first_bases(memory), **memory.taken_over(), **moved}
     settled = any(change.action is Action.KEEP for change in changes)
     settled = settled or any(outcome.status is OutcomeStatus.APPLIED for outcome in outcomes)
     book.record(report, moved, touched_by(changes, outcomes, memory.base), counted(outcomes), settled=settled)

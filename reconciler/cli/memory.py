@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reconciler import planfile
-from reconciler.bases import advanced, open_keys, restored
+from reconciler.bases import advanced, alike, open_keys, restored
 from reconciler.cli.output import notice
 from reconciler.cli.session import known_repository, need_repository
 from reconciler.document import BasePart, Head
 from reconciler.errors import InvalidInput
+from reconciler.git.objects import holds
 from reconciler.ledger import Server, journal, store, sync
 from reconciler.manifest.files import name_of
 from reconciler.model import NOTHING_APPLIED, Base, Missing, Observed
@@ -22,7 +23,7 @@ from reconciler.remembering import given_back
 from reconciler.words import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from reconciler.bases import Touched
     from reconciler.cli.options import Options
@@ -43,7 +44,8 @@ NO_BASE = "none"
 class LeftOver:
     """An apply that ended without a record: what it was about to write, by reference.
 
-    Of a rollback, `undoes` is the run that it was turning back, and `touched` are the fields of that one.
+    Of a rollback, `undoes` is the run that it was turning back, and `touched` are the fields of that one. Resources
+    that are `outdated` have been recorded by somebody since: that is the later word.
     """
 
     entry: journal.Unfinished
@@ -51,6 +53,7 @@ class LeftOver:
     changes: Mapping[Ref, ChangePart]
     undoes: str | None = None
     touched: Mapping[Ref, tuple[Touched, ...]] = field(default_factory=dict)
+    outdated: frozenset[Ref] = frozenset()
 
     def base(self, ref: Ref, last: Metadata, base: Base | None, rules: Rules) -> Base | None:
         """Return the base of a resource after what the run wrote to it, as far as a look shows it."""
@@ -85,24 +88,42 @@ class Memory:
         """Return the base of a resource; `None` where it is unknown."""
         return self.bases.get(ref, None if ref in self.untold else self.default)
 
-    def take_in(self, readings: Mapping[Ref, Reading], rules_of: RulesOf, *, whole: bool) -> None:
-        """Count as applied what applies without a record wrote, as far as it is there.
+    def unaccounted(self, declared: Collection[Ref], *, whole: bool) -> list[Ref]:
+        """Return what runs without a record may have written to, and no manifest declares: it has to be read as well.
 
-        `whole`: all that is declared was read, so that what was not has left the manifests.
+        Where not all that is declared is known (`whole`), nothing can be said of that.
         """
-        self.taken_in = tuple(left for left in self.left_over if _looked_at(left, readings, whole=whole))
+        if not whole:
+            return []
+        return sorted({ref for run in self.left_over for ref in run.changes}.difference(declared))
+
+    def take_in(
+        self, readings: Mapping[Ref, Reading], rules_of: RulesOf, declared: Collection[Ref] | None = None
+    ) -> None:
+        """Count as applied what runs without a record wrote, as far as it is there.
+
+        What of that is not `declared` has left the manifests since.
+        """
+        self.taken_in = tuple(left for left in self.left_over if _looked_at(left, readings))
         for left in self.left_over:
-            for ref in left.changes:
+            for ref in left.changes.keys() - left.outdated:
                 reading = readings.get(ref)
                 if isinstance(reading, Observed) and reading.metadata is not None:
                     base = left.base(ref, reading.metadata, self.base(ref), rules_of(ref.kind))
                     if base is not None:
                         self.bases[ref] = base
+        known = {} if declared is None else {ref: self.bases[ref] for ref in readings if ref in self.bases}
+        self.released |= {ref: base for ref, base in known.items() if ref not in set(declared or ()) and base.metadata}
+
+    def taken_over(self) -> dict[Ref, Base]:
+        """Return the bases of what runs without a record wrote to, as a look showed them."""
+        refs = {ref for left in self.taken_in for ref in left.changes.keys() - left.outdated}
+        return {ref: self.bases[ref] for ref in sorted(refs) if ref in self.bases}
 
 
-def _looked_at(left: LeftOver, readings: Mapping[Ref, Reading], *, whole: bool) -> bool:
-    """Tell whether every resource that a run may have written to was looked at; one that nobody declares cannot be."""
-    return all(isinstance(readings[ref], Observed | Missing) if ref in readings else whole for ref in left.changes)
+def _looked_at(left: LeftOver, readings: Mapping[Ref, Reading]) -> bool:
+    """Tell whether every resource that a run may have written to was looked at."""
+    return all(isinstance(readings.get(ref), Observed | Missing) for ref in left.changes.keys() - left.outdated)
 
 
 def remember(session: Session, report: Report, *, recording: bool = False) -> Memory:
@@ -126,7 +147,7 @@ def remember(session: Session, report: Report, *, recording: bool = False) -> Me
     elif memory.repository is not None:
         report.remark("no_ledger", _fetch_hint(session, memory.repository))
     if memory.repository is not None and revision is None:
-        memory.left_over = _left_over(session, report, memory.repository)
+        memory.left_over = _left_over(session, report, memory.repository, memory.ledger)
     report.parts["base"] = memory.part
     report.parts["record"] = memory.ledger.tip if memory.ledger and revision is None else None
     return memory
@@ -220,7 +241,7 @@ def _fetch_hint(session: Session, repository: Repository) -> str:
 # --- what ended without a record --------------------------------------------------------------------------------------
 
 
-def _left_over(session: Session, report: Report, repository: Repository) -> tuple[LeftOver, ...]:
+def _left_over(session: Session, report: Report, repository: Repository, ledger: Ledger | None) -> tuple[LeftOver, ...]:
     entries = journal.unfinished(repository, session.target.name)
     recorded = {run.id: run for _, run in store.runs(repository, session.target.name)} if entries else {}
     found = []
@@ -231,13 +252,28 @@ def _left_over(session: Session, report: Report, repository: Repository) -> tupl
         try:
             document = planfile.loads(entry.content, entry.run)
         except InvalidInput:
-            report.remark("unfinished", f"the apply {entry.run} ended without a record, and its journal is damaged")
+            message = f"the run {entry.run} ended without a record, and its journal is damaged: delete {entry.path}"
+            report.remark("unfinished", message)
             continue
         undone = recorded.get(document.undoes or "")
         changes = {change.ref: change for change in document.changes}
-        found.append(LeftOver(entry, document.head, changes, document.undoes, undone.touched if undone else {}))
+        outdated = _recorded_since(document.record, ledger, repository, changes)
+        touched = undone.touched if undone else {}
+        found.append(LeftOver(entry, document.head, changes, document.undoes, touched, outdated))
         report.remark("unfinished", _told(entry.run, document.changes))
     return tuple(found)
+
+
+def _recorded_since(
+    record: str | None, ledger: Ledger | None, repository: Repository, refs: Iterable[Ref]
+) -> frozenset[Ref]:
+    """Return the resources whose base is no more the one that a run began with, at the ledger's commit `record`."""
+    if ledger is None or ledger.tip == record:
+        return frozenset()
+    wanted = list(refs)
+    then = store.read(repository, ledger.target, record) if record and holds(repository, record) else None
+    before, now = then.bases(wanted) if then else {}, ledger.bases(wanted)
+    return frozenset(ref for ref in wanted if not alike(before.get(ref), now.get(ref)))
 
 
 _TOLD = 5

@@ -102,9 +102,12 @@ def _day(_context: click.Context, _option: click.Parameter, value: str | None) -
     if value is None:
         return None
     try:
-        return dt.datetime.strptime(value, "%Y-%m-%d").date()  # noqa: DTZ007 - a day has no time zone
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is no date; write YYYY-MM-DD.") from error
+        day = dt.date.fromisoformat(value)
+    except ValueError:
+        day = None
+    if day is None or day.isoformat() != value:  # other forms of ISO 8601 are read as well
+        raise click.BadParameter(f"{value!r} is no date; write YYYY-MM-DD.")
+    return day
 
 
 def _directory(_context: click.Context, _option: click.Parameter, value: str) -> str:

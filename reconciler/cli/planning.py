@@ -16,13 +16,13 @@ from reconciler.plan import Plan, make_plan, released_desire
 from reconciler.words import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from reconciler.cli.report import Report
     from reconciler.cli.session import Session
     from reconciler.compare import Change
     from reconciler.errors import ReconcilerError
-    from reconciler.model import Base, Desired, Reading, Ref
+    from reconciler.model import Desired, Reading, Ref
 
 RUN_WIDE = frozenset({"unauthorized", "forbidden", "unserved", "not_attempted"})
 """Faults that are told once for the run; naming each resource that they hit would bury the reason."""
@@ -45,9 +45,14 @@ def observe_and_plan(session: Session, report: Report, *, recording: bool = Fals
     options = session.options
     _check_combination(session)
     memory = remember(session, report, recording=recording)
-    wanted, released = _wanted(session, memory)
-    observation = _assumed(wanted, memory) if options.offline else look(session, [one.ref for one in wanted])
-    memory.take_in(observation.readings, session.rules_of, whole=session.whole)
+    wanted = _wanted(session, memory)
+    refs = [one.ref for one in wanted]
+    if options.offline:
+        observation = _assumed(wanted, memory)
+    else:
+        observation = look(session, [*refs, *memory.unaccounted(refs, whole=session.whole)])
+        memory.take_in(observation.readings, session.rules_of, refs)
+    released = {} if options.prune else memory.released
     bases = {one.ref: base for one in wanted if (base := memory.base(one.ref)) is not None}
     plan = make_plan(wanted, observation.readings, session.rules_of, bases=bases, only=options.only, released=released)
     report.parts |= plan_parts(plan, observation.reads, keeps=options.show_all)
@@ -80,12 +85,11 @@ def _check_combination(session: Session) -> None:
         raise WrongUsage("--offline needs a base to compare with: --base REV")
 
 
-def _wanted(session: Session, memory: Memory) -> tuple[Sequence[Desired], Mapping[Ref, Base]]:
-    """Return what is to be looked at, and the released resources that are left alone."""
+def _wanted(session: Session, memory: Memory) -> Sequence[Desired]:
+    """Return what is asked for: the selected resources, and with `--prune` nothing of those that are released."""
     if not session.options.prune:
-        return session.selected, memory.released
-    pruned = [released_desire(ref, base) for ref, base in memory.released.items()]
-    return [*session.selected, *pruned], {}
+        return session.selected
+    return [*session.selected, *(released_desire(ref, base) for ref, base in memory.released.items())]
 
 
 def _assumed(wanted: Iterable[Desired], memory: Memory) -> Observation:

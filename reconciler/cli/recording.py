@@ -63,11 +63,19 @@ class Book:
 
     def intend(self, parts: Sequence[ChangePart]) -> None:
         """Write down which changes are about to be written. Raises where that, and so the record, is not possible."""
-        repository = self.session.repository
+        repository, known = self.session.repository, self.memory.ledger
         due = (part for part in parts if part.action is Action.UPDATE)
         writing = tuple(part for part in due if any(each.blocked is None for each in part.fields))
         if repository is not None and writing:
-            content = planfile.dumps(Document(kind="apply", head=self.head, undoes=self.undoes, changes=writing))
+            content = planfile.dumps(
+                Document(
+                    kind="apply",
+                    head=self.head,
+                    record=known.tip if known else None,
+                    undoes=self.undoes,
+                    changes=writing,
+                )
+            )
             self._journal = journal.begin(repository, self.session.target.name, self.run, content)
 
     def break_off(self, *, wrote: bool) -> None:

@@ -58,6 +58,7 @@ def _roll_back(report: Report, chosen: Options, name: str | None) -> None:
     run = find_run(session, name)
     report.parts["undoes"] = run.id
     observation = look(session, sorted(run.touched))
+    memory.take_in(observation.readings, session.rules_of)
     changes = tuple(
         undone(ref, fields, observation.readings[ref], memory.base(ref), session.rules_of(ref.kind))
         for ref, fields in sorted(run.touched.items())

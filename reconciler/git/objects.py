@@ -66,10 +66,15 @@ def tip(repository: Repository, ref: str) -> str | None:
     Raises `GitFailed` for a ref that is broken, so that it does not pass for one that is absent.
     """
     try:
-        return repository.line("show-ref", "--verify", "--hash", ref)
+        found = repository.line("show-ref", "--verify", "--hash", ref)
     except GitFailed as error:
         if str(error) != f"fatal: '{ref}' - not a valid ref":
             raise
+    else:
+        kind = repository.ask("cat-file", "-t", found)
+        if kind not in (None, "commit"):  # one that is not here is told by whoever needs it
+            raise GitFailed(f"{ref} is at a {kind} and no commit")
+        return found
     # That is what it says of an empty file, too, as a crash may leave it; this one warns of it.
     try:
         repository.run("rev-parse", "--verify", ref)

@@ -550,3 +550,46 @@ def test_where_the_history_is_cut_short_it_is_said_that_nothing_can_be_said(both
     assert both.one.run("apply --yes").code == 0
     git(job.folder, "fetch", "-q", "--unshallow", "origin", "+refs/heads/*:refs/remotes/origin/*")
     assert job.run("apply --yes").code == 6
+
+
+def test_what_was_recorded_since_a_crash_is_the_later_word(tmp_path):
+    with staged(tmp_path, TWO, Api(HELD, KIND, lag={"POST": 0.3}), REPLACE) as stage:
+        stage.scratch.manifest(TWO.replace("gold", "silver"))
+        stage.scratch.commit()
+        assert stage.run("baseline").code == 0
+        stage.scratch.manifest(TWO)
+        crash_while_writing(stage, 1)
+        assert stage.run("apply --yes --select thread/thread_1").code == 0
+        stage.scratch.manifest(TWO.replace("gold", "platinum"))
+        assert stage.run("apply --yes --select thread/thread_1").code == 0
+        assert journal(stage.scratch)  # nobody has looked at the other resource yet
+        stage.api.put("thread/thread_1", {"plan": "gold"})  # by hand: the value that the crashed run wrote
+        drift = stage.run("drift --format json")
+        assert (drift.code, causes(drift)) == (2, {("thread_1", "plan"): "drift"})
+
+
+def test_what_a_crashed_run_wrote_and_git_dropped_since_is_released(tmp_path):
+    with staged(tmp_path, TWO, Api(HELD, KIND, lag={"POST": 0.3}), REPLACE) as stage:
+        one = "threads:\n  thread_2: {metadata: {plan: silver}}\n"
+        stage.scratch.manifest(one)
+        stage.scratch.commit()
+        assert stage.run("apply --yes").code == 0
+        stage.scratch.manifest(TWO)
+        crash_while_writing(stage, 1)
+        stage.scratch.manifest(one)
+        plan = stage.run("plan --format json")
+        assert [part["id"] for part in plan.document["released"]] == ["thread_1"]
+        assert stage.run("apply --yes").code == 0
+        assert journal(stage.scratch) == []
+        assert stage.run("apply --yes --prune").code == 0
+        assert stage.api.held("thread/thread_1") == {}
+        assert set(ledger(stage.scratch.folder).bases) == {"thread/thread_2"}
+
+
+def test_a_tag_in_the_place_of_the_ledger_stops_an_apply_before_any_call(tmp_path):
+    with staged(tmp_path, TWO, Api(HELD, KIND), REPLACE) as stage:
+        stage.scratch.commit()
+        stage.scratch.git("tag", "-a", "-m", "odd", "odd")
+        stage.scratch.git("update-ref", REF, "refs/tags/odd")
+        assert stage.run("apply --yes").code == 3
+        assert stage.api.told == []
