@@ -122,7 +122,8 @@ class Book:
 
     def _write(self, report: Report, repository: Repository, moved: Moved, run: Run, *, settled: bool) -> None:
         known, target, server = self.memory.ledger, self.session.target.name, server_of(self.session)
-        applied = self._applied(known) if moved or settled or known is None else known.applied
+        verified = settled or any(base is not None and base.verified for base in moved.values())
+        applied = self._applied(known, verified=verified)
         complete = self.whole or (known is not None and known.complete)
         news = moved or run.touched or self.memory.taken_in
         if known is not None and not news and (applied, complete) == (known.applied, known.complete):
@@ -151,10 +152,13 @@ class Book:
         recorded = store.record(repository, target, known, {}, run, server, before, complete=complete)
         return known if recorded.united else recorded.ledger
 
-    def _applied(self, known: Ledger | None) -> str | None:
-        """Return the commit that counts as applied from now on; a rollback leaves git ahead."""
+    def _applied(self, known: Ledger | None, *, verified: bool) -> str | None:
+        """Return the commit that counts as applied from now on: this one, if anything of it was verified.
+
+        A rollback leaves git ahead.
+        """
         before = known.applied if known else None
-        return self.head.commit or before if self.kind in APPLYING else before
+        return self.head.commit or before if verified and self.kind in APPLYING else before
 
     def _push(self, report: Report, repository: Repository) -> None:
         """Push, even where nothing was recorded now: an earlier record may not have got through."""

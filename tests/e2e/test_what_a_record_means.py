@@ -196,6 +196,13 @@ def test_a_commit_of_which_nothing_was_carried_out_does_not_count_as_applied(fai
         assert stage.api.held("thread/thread_1") == GOLD
 
 
+def test_a_first_apply_of_which_nothing_was_carried_out_does_not_count_either(tmp_path):
+    refused = {"POST /v1/threads/thread_1": [complaint(500, "down")]}
+    with repository(tmp_path, ONE, {"thread/thread_1": SILVER}, instead=refused) as stage:
+        assert stage.run("apply --yes").code == 4
+        assert ledger(stage.scratch.folder).applied is None
+
+
 # --- which run a rollback means ---------------------------------------------------------------------------------------
 
 
