@@ -19,16 +19,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run", required=False)
 @click.option("--limit", metavar="N", type=click.IntRange(1), default=20, show_default=True, help="Runs to list.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="What goes to standard output.",
-)
-@options(*WHERE, "color")
-def history(run: str | None, limit: int, form: str, **given: Any) -> int:
+@options(*WHERE, "format", "color")
+def history(run: str | None, limit: int, **given: Any) -> int:
     """List the runs that the ledger records: who, when, which commit, what. With RUN, each field that it wrote.
 
     \b
@@ -48,7 +40,7 @@ def history(run: str | None, limit: int, form: str, **given: Any) -> int:
     fetched(session, report)
     tell_notes(report, chosen)
     found = [find_run(session, run)] if run is not None else _runs(session, limit)
-    if form == "json":
+    if chosen.format == "json":
         content = [past.run_content(one) for one in found]
         say(json.dumps(content if run is None else content[0], indent=2) + "\n", chosen)
     else:

@@ -106,8 +106,7 @@ def _manifests(session: Session) -> list[Path]:
     from reconciler import manifest
 
     existing = [path for path in session.target.manifests if path.exists()]
-    skip = frozenset([session.settings.file]) if session.settings.file else frozenset["Path"]()
-    found = manifest.find(existing, root=session.settings.root, skip=skip)
+    found = manifest.find(existing, root=session.settings.root, skip=session.settings.own_files)
     return [file.path for file in found.files]
 
 

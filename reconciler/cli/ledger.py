@@ -30,16 +30,8 @@ def ledger() -> None:
 
 @ledger.command()
 @click.argument("names", nargs=-1, metavar="[KIND/ID]...")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="What goes to standard output.",
-)
-@options(*WHERE, "color")
-def show(names: tuple[str, ...], form: str, **given: Any) -> int:
+@options(*WHERE, "format", "color")
+def show(names: tuple[str, ...], **given: Any) -> int:
     """Show the base of each resource: what was last applied to it, field by field. Names may be globs.
 
     \b
@@ -60,7 +52,7 @@ def show(names: tuple[str, ...], form: str, **given: Any) -> int:
     if found is None:
         raise WrongUsage("there is no ledger of this target here; the first apply makes one")
     bases = _chosen(found, names)
-    if form == "json":
+    if chosen.format == "json":
         say(json.dumps(past.ledger_content(found.tip, found.applied, bases), indent=2) + "\n", chosen)
     else:
         say(past.ledger(found.tip, found.applied, bases), chosen)

@@ -84,7 +84,7 @@ def declared_at(settings: Settings, paths: Sequence[Path], repository: Repositor
     resources = MappingProxyType({resource.ref: resource for resource in _declared(texts, revision)})
     # The search does not raise for a path that cannot be looked at, so neither may the question whether it is there.
     existing = [path for path in paths if os.path.exists(path)]  # noqa: PTH110
-    now = manifest.find(existing, root=settings.root, skip=_skipped(settings))
+    now = manifest.find(existing, root=settings.root, skip=settings.own_files)
     elsewhere = _Elsewhere(repository)
     unknown = frozenset(file.name for file in now.files if elsewhere.has(path_in(repository, file.path)))
     return DeclaredAt(revision, commit, resources, len(texts), unknown)
@@ -106,7 +106,7 @@ def changed_since(
     if commit is None:
         raise WrongUsage(_unknown(revision))
     then = _at(commit, settings, paths, repository)
-    found = manifest.find(paths, root=settings.root, skip=_skipped(settings))
+    found = manifest.find(paths, root=settings.root, skip=settings.own_files)
     places = {file: path_in(repository, file.path) for file in found.files}
     differing = {
         file: place for file, place in places.items() if not _unchanged(file.path, then.blobs.get(place or ""))
@@ -141,10 +141,6 @@ def _unknown(revision: str) -> str:
     )
 
 
-def _skipped(settings: Settings) -> frozenset[Path]:
-    return frozenset([settings.file]) if settings.file else frozenset()
-
-
 @dataclass(frozen=True, slots=True)
 class _Then:
     """The files of a commit by their paths below the top: the blobs of all, the names of those that are manifests."""
@@ -162,7 +158,7 @@ def _at(commit: str, settings: Settings, paths: Sequence[Path], repository: Repo
     for path in paths:
         for place, name in _manifests(files, path, path_in(repository, path), settings.root):
             names.setdefault(place, name)
-    for path in _skipped(settings):
+    for path in settings.own_files:
         names.pop(path_in(repository, path) or "", None)
     return _Then({file.path: file.blob for file in files}, names)
 

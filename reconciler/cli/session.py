@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from reconciler import manifest, settings
@@ -23,6 +22,7 @@ from reconciler.model import matches
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from reconciler.cli.options import Options
     from reconciler.cli.report import Report
@@ -225,16 +225,14 @@ def _also_wrong(invalid: settings.InvalidSettings, options: Options) -> tuple[Pr
 
 def manifest_files(session: Session) -> dict[str, Path]:
     """Return the manifests of a run by the names that messages and locations call them."""
-    skip = frozenset([session.settings.file]) if session.settings.file else frozenset[Path]()
-    found = manifest.find(session.manifest_paths, root=session.settings.root, skip=skip)
+    found = manifest.find(session.manifest_paths, root=session.settings.root, skip=session.settings.own_files)
     return {file.name: file.path for file in found.files}
 
 
 def load(found: Settings, options: Options) -> manifest.Manifests:
     """Read the manifests: those at the paths given, or the target's."""
     paths = manifest_paths(found, options)
-    skip = frozenset([found.file]) if found.file else frozenset[Path]()
-    loaded = manifest.load(paths, root=found.root, skip=skip)
+    loaded = manifest.load(paths, root=found.root, skip=found.own_files)
     if options.paths and not loaded.files:
         raise WrongUsage(f"no manifests (*.yaml, *.yml) at {', '.join(options.paths)}")
     return loaded

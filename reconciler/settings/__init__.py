@@ -151,6 +151,11 @@ class Settings:
     target: Target
     guards: Guards = field(default_factory=Guards)
 
+    @property
+    def own_files(self) -> frozenset[Path]:
+        """The files that are no manifests, wherever manifests are looked for."""
+        return frozenset([self.file] if self.file else [])
+
 
 def resolve(*, cwd: Path, env: Mapping[str, str], config: str | None, target: str | None) -> Settings:
     """Settle the settings; `config` and `target` are the values of the flags.

@@ -456,7 +456,7 @@ def sound(recorded):
     return stage
 
 
-def refused(stage, code, lines=("apply --yes",)):
+def assert_refused(stage, code, lines=("apply --yes",)):
     """Assert that these commands end with 3 before any call, and return what they say of the ledger."""
     at = (stage.scratch.folder / ".git" / REF).read_bytes()
     messages = set()
@@ -477,12 +477,12 @@ def test_a_ledger_of_another_server_is_refused_before_any_call(name, sound):
     file, old, new, part = OTHERS[name]
     text = sound.scratch.read("reconciler.yaml")
     sound.scratch.write(file, text.replace(old.format(url=sound.url, replace=REPLACE), new))
-    assert f"{part} was" in refused(sound, "other_server", (f"apply --yes --config {file}",))
+    assert f"{part} was" in assert_refused(sound, "other_server", (f"apply --yes --config {file}",))
 
 
 def test_every_command_refuses_a_ledger_of_another_server(sound):
     sound.scratch.settings(sound.url, f"{REPLACE}, project: proj_2")
-    refused(sound, "other_server", READERS)
+    assert_refused(sound, "other_server", READERS)
     for line in ("forget thread/thread_1", "history", "ledger show"):
         assert sound.run(line).code == 3, line
 
@@ -493,7 +493,7 @@ def test_a_saved_plan_does_not_get_round_a_ledger_of_another_server(sound):
     text = sound.scratch.read("reconciler.yaml")
     sound.scratch.write("other/reconciler.yaml", text.replace("[manifests]", "[../manifests]"))
     sound.api.calls.clear()
-    refused(sound, "other_server", ("apply p.json --yes --config other/reconciler.yaml",))
+    assert_refused(sound, "other_server", ("apply p.json --yes --config other/reconciler.yaml",))
 
 
 DAMAGE = {
@@ -510,18 +510,18 @@ DAMAGE = {
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_damaged_ledger_is_an_error_and_never_a_guess(name, sound):
     overwrite(sound.scratch.folder, *DAMAGE[name])
-    refused(sound, "ledger_unreadable")
+    assert_refused(sound, "ledger_unreadable")
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense\n", b"1" * 40 + b"\n"], ids=["empty", "no id", "of nothing"])
 def test_a_damaged_ref_is_an_error_and_no_ledger_that_is_absent(content, sound):
     (sound.scratch.folder / ".git" / REF).write_bytes(content)
-    refused(sound, "ledger_unreadable")
+    assert_refused(sound, "ledger_unreadable")
 
 
 def test_every_command_refuses_a_damaged_ledger(sound):
     overwrite(sound.scratch.folder, "ledger.json", b"[]")
-    refused(sound, "ledger_unreadable", READERS)
+    assert_refused(sound, "ledger_unreadable", READERS)
     for line in ("forget thread/thread_1", "ledger show"):
         done = sound.run(line)
         assert done.code == 3, line
@@ -533,7 +533,7 @@ def test_a_damaged_ledger_stops_an_apply_that_takes_its_base_from_elsewhere(base
     overwrite(sound.scratch.folder, "base/0.json", b"{")
     sound.scratch.manifest(threads(thread_1="{plan: lead}"))
     # What would be written could not be recorded.
-    refused(sound, "ledger_unreadable", (f"apply --yes --base {base}",))
+    assert_refused(sound, "ledger_unreadable", (f"apply --yes --base {base}",))
 
 
 def test_a_ledger_with_an_object_missing_is_an_error(stage):
@@ -543,7 +543,7 @@ def test_a_ledger_with_an_object_missing_is_an_error(stage):
     for pack in (stage.scratch.folder / ".git/objects/pack").glob("*"):
         pack.unlink()
     stage.api.calls.clear()
-    refused(stage, "ledger_unreadable", ("plan",))
+    assert_refused(stage, "ledger_unreadable", ("plan",))
 
 
 def test_where_a_record_cannot_be_kept_nothing_is_said_to_be_done(stage):
