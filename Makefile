@@ -1,7 +1,9 @@
 # Everything that a checkout needs, with only Python, its venv module and make:
 #   make demo     sets up and runs the main job against the embedded emulator
 #   make test     sets up and runs the whole suite, lint, types and architecture included
-#   make clean    removes what the two made
+#   make fuzz     attacks the readers of manifests, settings and plans for 5 minutes (FUZZ_SECONDS)
+#   make mutants  changes the pure core in some 1,900 places, one at a time, and counts which changes no test notices
+#   make clean    removes what these made
 
 # The first of these that is new enough and can make a virtual environment; PYTHON=... names another.
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
@@ -18,7 +20,7 @@ endif
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check-python clean FORCE
+.PHONY: demo test fuzz mutants check-python clean FORCE
 
 demo: $(VENV)/runs
 	@$(BIN)/python -m reconciler demo
@@ -29,12 +31,22 @@ test: $(VENV)/tests
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
 
+fuzz: $(VENV)/tests
+	@PYTHONPATH=tests $(BIN)/python -m fuzz
+
+mutants: $(VENV)/mutants
+	@PYTHONPATH=tests $(BIN)/python -m mutants $(MODULES)
+
 $(VENV)/runs: pyproject.toml $(VENV)/made-with
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 $(VENV)/tests: pyproject.toml $(VENV)/runs
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(VENV)/mutants: pyproject.toml $(VENV)/tests
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
 	@touch $@
 
 # Looked at every time, written only with a new environment: where the old one does not run, was made with another Python,

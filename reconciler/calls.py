@@ -81,7 +81,7 @@ def _removed(change: Change) -> frozenset[str]:
 
 def _entries(change: Change) -> Iterator[tuple[str, Json]]:
     """Yield removals first: a later call may need the room that they make."""
-    remover = _REMOVERS[change.rules.dialect.removal] if _removed(change) else None
+    remover = _REMOVERS[change.rules.dialect.removal]
     yield from ((field.key, remover) for field in change.writable if field.after is None)
     yield from ((field.key, field.after) for field in change.writable if field.after is not None)
 

@@ -235,6 +235,14 @@ class RememberedPart(Part):
         return Ref(self.kind, self.id)
 
 
+class SparedPart(Part):
+    """A resource with keys that differ and that `--only` leaves alone."""
+
+    kind: str
+    id: str
+    keys: tuple[Text, ...]
+
+
 class ReleasedPart(Part):
     """A resource that left the manifests: the keys that we owned, and the commit that declared them last."""
 
@@ -271,7 +279,8 @@ class Document(Part):
     `agreeing` are resources that are as declared and not yet remembered so; `whole`: the plan looked at all that was
     declared; `record`: the commit of the ledger that the base was read from. `offline`: nothing was read, what a
     revision declares stands for what would be there. `now`: the day (ISO) that accepted drift was held against.
-    `undoes`: the run that a rollback turns back. `notes`: what to know beside it.
+    `undoes`: the run that a rollback turns back. `spared`: what `--only` leaves alone, `left` fields in all. `masked`:
+    values are hidden, so that it can be looked at and not carried out. `notes`: what to know beside it.
     """
 
     format_version: str = FORMAT_VERSION
@@ -286,6 +295,8 @@ class Document(Part):
     requests: Requests = Requests()
     changes: tuple[ChangePart, ...] = ()
     left: int = 0
+    spared: tuple[SparedPart, ...] = ()
+    masked: bool = False
     outcomes: tuple[OutcomePart, ...] | None = None
     learned: dict[str, str] | None = None
     agreeing: tuple[RememberedPart, ...] = ()
@@ -322,6 +333,7 @@ def plan_parts(plan: Plan, reads: int, *, keeps: bool) -> dict[str, Any]:
         "requests": Requests(reads=reads, writes=plan.writes),
         "changes": tuple(map(_change, shown)),
         "left": plan.left,
+        "spared": tuple(SparedPart(kind=ref.kind, id=ref.id, keys=keys) for ref, keys in plan.spared.items()),
         "released": tuple(_released(ref, base) for ref, base in sorted(plan.released.items())),
     }
 

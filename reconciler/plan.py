@@ -40,14 +40,19 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The changes, sorted by reference, `keep` included; `left` counts the fields that `--only` left alone.
+    """The changes, sorted by reference, `keep` included; `spared` has the keys that `--only` leaves alone.
 
     `released` has the resources that left the manifests, with what we last applied to them; nothing happens to them.
     """
 
     changes: tuple[Change, ...]
-    left: int = 0
+    spared: Mapping[Ref, tuple[str, ...]] = field(default_factory=dict)
     released: Mapping[Ref, Base] = field(default_factory=dict)
+
+    @property
+    def left(self) -> int:
+        """Return how many fields `--only` leaves alone."""
+        return sum(map(len, self.spared.values()))
 
     @property
     def writes(self) -> int:
@@ -79,8 +84,13 @@ def make_plan(
     if only is None:
         return Plan(tuple(whole), released=released or {})
     kept = [restrict(change, known.get(change.ref), only) for change in whole]
-    left = sum(len(change.fields) for change in whole) - sum(len(change.fields) for change in kept)
-    return Plan(tuple(kept), left, released or {})
+    pairs = ((one.ref, _spared(one, other)) for one, other in zip(whole, kept, strict=True))
+    return Plan(tuple(kept), {ref: keys for ref, keys in pairs if keys}, released or {})
+
+
+def _spared(whole: Change, kept: Change) -> tuple[str, ...]:
+    remaining = {each.key for each in kept.fields}
+    return tuple(each.key for each in whole.fields if each.key not in remaining)
 
 
 def released_desire(ref: Ref, base: Base) -> Desired:

@@ -1,16 +1,17 @@
 """The document as text, both ways: the `json` format, and a saved plan.
 
 The text is plain ASCII, everything else escaped, so that no value can act on the terminal or the log that it is
-printed to. Its digest is `sha256` over the document without it, as JSON with sorted keys, no spaces, and ASCII
-only. It shows damage; it is no signature.
+printed to; so is what a CI service would take for a command. Its digest is `sha256` over the document without it, as
+JSON with sorted keys, no spaces, and ASCII only. It shows damage; it is no signature.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import ValidationError
 
@@ -20,11 +21,19 @@ from reconciler.errors import Fault, InvalidInput, Location, Problem
 from reconciler.guard import Scale
 from reconciler.kinds import KINDS
 from reconciler.model import Base, Desired, Json, Observed, Ownership, Ref, frozen_map
+from reconciler.words import dumped, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from reconciler.plan import RulesOf
+
+MAX_TEXT = 512 * 1024 * 1024
+"""Characters of a plan file, at most; a resource with six changed fields has some 3,000."""
+MAX_PARTS = 30_000_000
+"""Entries of its maps and lists, at most: reading them takes memory, however short they are written."""
+_LONGEST_NUMBER = 400
+"""Digits of a number: Python converts ten times as many, and no API keeps even these."""
 
 # --- to text and back -------------------------------------------------------------------------------------------------
 
@@ -33,13 +42,13 @@ def dumps(document: Document) -> str:
     """Return the document as JSON text with its digest, ending in a newline: same document, same bytes."""
     content = _content(document)
     content["digest"] = digest(content)
-    return json.dumps(content, indent=2) + "\n"
+    return dumped(content) + "\n"
 
 
 def _content(document: Document) -> dict[str, Any]:
     content = document.model_dump(mode="python")
     # What belongs to some runs, changes or fields only is left out elsewhere.
-    _drop(content, "outcomes", "learned", "agreeing", "whole", "record", "offline", "now", "undoes")
+    _drop(content, "outcomes", "learned", "agreeing", "whole", "record", "offline", "now", "undoes", "spared", "masked")
     for change in content["changes"]:
         _drop(change, "error")
         for field in change["fields"]:
@@ -66,37 +75,68 @@ def digest(content: Mapping[str, Any]) -> str:
 def loads(text: str, file: str) -> Document:
     """Return the document in `text`. Raises `InvalidInput` that names `file` where it is no sound one."""
     try:
-        content = json.loads(text)
+        content = _parsed(text)
+        fits = isinstance(content, dict) and content.get("digest") == digest(content)
     except (ValueError, RecursionError) as error:
-        raise _unsound(file, "not_json", f"this is no plan file: {_first_line(error)}") from error
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else _first_line(error)
+        raise _unsound(file, "not_json", f"this is no plan file: {reason}") from error
     if not isinstance(content, dict) or "format_version" not in content or "digest" not in content:
         raise _unsound(file, "not_a_plan", "this is no plan file: it has no format_version and digest")
     _check_version(content["format_version"], file)
-    if content["digest"] != digest(content):
+    if not fits:
         raise _unsound(file, "damaged", "the plan file was edited or cut: its digest does not fit; plan again")
     try:
         return Document.model_validate(content)
-    except (ValidationError, RecursionError) as error:
+    except ValidationError as error:
         raise _unsound(file, "not_a_plan", f"this is no plan file: {_where(error)}") from error
 
 
+def _parsed(text: str) -> Any:
+    """Return what JSON text stands for, as every reader takes it; raises `ValueError` for all that is doubtful."""
+    if len(text) > MAX_TEXT or text.count(",") > MAX_PARTS:
+        raise ValueError("it is larger than any plan; plan less at a time (--select)")
+    return json.loads(
+        text, parse_int=_integer, parse_float=_number, parse_constant=_no_number, object_pairs_hook=_object
+    )
+
+
+def _integer(text: str) -> int:
+    return int(text) if len(text) <= _LONGEST_NUMBER else _no_number(f"a number of {len(text)} digits")
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(shown(text))
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number that JSON has")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):  # whoever reads the text sees one of them, and the program takes another
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {shown(twice)} stands twice in one place")
+    return content
+
+
 def _check_version(version: object, file: str) -> None:
-    major = str(version).partition(".")[0]
     ours = FORMAT_VERSION.partition(".")[0]
-    if major != ours:
-        message = f"the plan file has format {version}, this version reads {ours}.x; plan again with this version"
+    if not isinstance(version, str) or version.partition(".")[0] != ours:
+        told = shown(version) if isinstance(version, str) else "of no name"
+        message = f"the plan file has format {told}, this version reads {ours}.x; plan again with this version"
         raise _unsound(file, "format_version", message)
 
 
-def _where(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return "it is nested too deeply"
+def _where(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return str(error).splitlines()[0]
 
 
 def _unsound(file: str, code: str, message: str) -> InvalidInput:
@@ -110,6 +150,12 @@ def check_kind(document: Document, file: str) -> Document:
     if document.offline:
         message = "this plan was made offline, from git alone: nobody looked at what is there; plan again"
         raise _unsound(file, "offline_plan", message)
+    if document.masked:
+        message = (
+            "values are masked in this plan (`mask` in the settings), so it is for viewing: plan again without the "
+            "mask, or let apply make its own plan"
+        )
+        raise _unsound(file, "masked_plan", message)
     return document
 
 
@@ -119,8 +165,12 @@ def check_target(saved: Document, here: Document, file: str) -> None:
         for name, there in getattr(saved, part):
             ours = getattr(getattr(here, part), name)
             if there != ours:
-                message = f"the plan was made for a target whose {name} is {there}; here it is {ours}"
+                message = f"the plan was made for a target whose {name} is {_told(there)}; here it is {_told(ours)}"
                 raise _unsound(file, "other_target", message)
+
+
+def _told(value: object) -> str:
+    return "not set" if value is None else shown(str(value))
 
 
 # --- back to the values of a run --------------------------------------------------------------------------------------
@@ -161,16 +211,17 @@ def _gist(change: Change) -> str:
 
 def _restore(part: ChangePart, rules_of: RulesOf, file: str) -> Change:
     if part.kind not in KINDS:
-        raise _unsound(file, "unknown_kind", f"the plan names the kind {part.kind!r}, which this version does not know")
+        raise _unsound(
+            file, "unknown_kind", f"the plan names the kind {shown(part.kind)}, which this version does not know"
+        )
     if not KINDS[part.kind].valid_id(part.id):
-        raise _unsound(file, "bad_id", f"the plan names the {part.kind} {part.id!r}, which is no id")
+        raise _unsound(file, "bad_id", f"the plan names the {part.kind} {shown(part.id)}, which is no id")
     if any(isinstance(value, list | dict) for value in part.declared.metadata.values()):
         raise _unsound(file, "not_a_plan", f"the plan declares a value for {part.ref} that no manifest can declare")
     rules = rules_of(part.kind)
     if rules.dialect.name != part.dialect:
-        message = (
-            f"{part.kind} was planned as `{part.dialect}`, the settings now say `{rules.dialect.name}`; plan again"
-        )
+        told = shown(part.dialect)
+        message = f"{part.kind} was planned as `{told}`, the settings now say `{rules.dialect.name}`; plan again"
         raise _unsound(file, "other_dialect", message)
     return Change(
         desired=desired_of(part),

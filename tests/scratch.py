@@ -151,16 +151,17 @@ class Scratch:
         env: Mapping[str, str] | None = None,
         *,
         out: bool = False,
+        prompt: str = "Type yes: ",
     ) -> Finished:
         """Run a command line with standard input and error (and output, if `out`) at terminals.
 
-        `answer` is typed when the question is there, or sent where it is a signal; the terminal echoes what is typed.
+        `answer` is typed once the `prompt` is there, or sent where it is a signal; the terminal echoes what is typed.
         """
         with _terminal() as (screen, end), _terminal() as (paper, out_end):
             streams = {"stdin": end, "stderr": end, "stdout": out_end if out else subprocess.PIPE}
             with self.start(line, env, **streams) as process:
                 if answer is not None:
-                    until(lambda: "Type yes: " in screen.text, "the question")
+                    until(lambda: prompt in screen.text, "the question")
                     process.send_signal(answer) if isinstance(answer, Signals) else screen.type(answer)
                 printed = "" if process.stdout is None else process.stdout.read()
                 code = process.wait(PATIENCE)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
 import signal
 import sys
@@ -116,12 +117,9 @@ def _terminate(_number: int, _frame: object) -> NoReturn:
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = cli.main(arguments, prog_name="reconciler", standalone_mode=False)
-    except click.UsageError as error:
-        error.show()
-        return ExitCode.USAGE
     except click.ClickException as error:
-        error.show()
-        return ExitCode.ERROR
+        _show(error)
+        return ExitCode.USAGE if isinstance(error, click.UsageError) else ExitCode.ERROR
     except click.Abort:
         return ExitCode.INTERRUPTED
     except ReconcilerError as error:
@@ -137,6 +135,15 @@ def _run(arguments: Sequence[str] | None) -> int:
     except Exception as error:  # noqa: BLE001 - a mistake of ours must not end in a trace
         return _told(error)
     return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _show(error: click.ClickException) -> None:
+    """Show what click says of a command line, which it repeats as it is."""
+    from reconciler.words import plain
+
+    said = io.StringIO()
+    error.show(said)
+    click.echo("\n".join(map(plain, said.getvalue().splitlines())), err=True)
 
 
 def _told(error: Exception) -> int:

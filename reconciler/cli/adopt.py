@@ -11,6 +11,7 @@ import click
 from reconciler.cli.options import READING, WHERE, Options, options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import Any
 
@@ -48,8 +49,8 @@ def adopt(**given: Any) -> int:
     found = find_drift(report, session, made)
     edits = _edits(found, chosen)
     _tell_missing(report, found)
-    _write(chosen, _edited(session, report, edits))
-    say(terminal.errors(report.document()), chosen, err=True)
+    _write(chosen, _edited(session, report, edits), session.target.mask)
+    say(terminal.errors(report.view()), chosen, err=True)
     return report.exit_code
 
 
@@ -89,13 +90,13 @@ def _tell_missing(report: Report, found: Drift) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Edited:
-    """A manifest before and after, and how many fields it takes in."""
+    """A manifest before and after, and the edits that lie between."""
 
     path: Path
     name: str
     before: bytes
     after: bytes
-    fields: int
+    edits: tuple[Put | Drop, ...]
 
 
 def _edited(session: Session, report: Report, edits: dict[str, list[Put | Drop]]) -> list[_Edited]:
@@ -116,32 +117,33 @@ def _edited(session: Session, report: Report, edits: dict[str, list[Put | Drop]]
             )
             report.note(ExitCode.ERROR, Problem("not_adopted", message, refusal.location))
         if written.data != before:
-            files.append(_Edited(path, name, before, written.data, len(wanted) - len(written.refused)))
+            refused = {(refusal.ref, refusal.key) for refusal in written.refused}
+            made = tuple(edit for edit in wanted if (edit.ref, edit.key) not in refused)
+            files.append(_Edited(path, name, before, written.data, made))
     return files
 
 
 def _read(path: Path, name: str) -> bytes:
     from reconciler.errors import ReconcilerError
+    from reconciler.manifest.files import read_file
 
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         raise ReconcilerError(f"cannot read {name}: {error.strerror}") from error
 
 
-def _write(chosen: Options, files: list[_Edited]) -> None:
+def _write(chosen: Options, files: list[_Edited], mask: tuple[str, ...]) -> None:
     from reconciler.cli.output import confirm, notice, say, write_file
     from reconciler.errors import ReconcilerError
-    from reconciler.manifest import writer
     from reconciler.words import plain
 
     if not files:
         say("Nothing to adopt.\n", chosen)
         return
     for file in files:
-        lines = writer.patch(file.before, file.after, file.name).split("\n")[:-1]
-        say("".join(f"{_coloured(plain(line))}\n" for line in lines), chosen)
-    fields, count = sum(file.fields for file in files), len(files)
+        say("".join(f"{_coloured(plain(line))}\n" for line in _shown(file, mask)), chosen)
+    fields, count = sum(len(file.edits) for file in files), len(files)
     if not chosen.yes:
         names = f"{count} file{'' if count == 1 else 's'}"
         confirm(f"Write this into {names}?")
@@ -150,6 +152,36 @@ def _write(chosen: Options, files: list[_Edited]) -> None:
             raise ReconcilerError(f"{file.name} was changed meanwhile; nothing was written to it, adopt again")
         write_file(file.path, file.after)
     notice(f"Adopted {fields} field{'' if fields == 1 else 's'}; commit it, and the next apply records it.", chosen)
+
+
+def _shown(file: _Edited, mask: tuple[str, ...]) -> Iterator[str]:
+    """Yield the lines of the patch; where the file has values that are masked, the edits one by one in their place."""
+    from reconciler.manifest import writer
+    from reconciler.masks import MASKED
+    from reconciler.model import matches
+    from reconciler.words import quoted
+
+    if not _has_masked(file, mask):
+        yield from writer.patch(file.before, file.after, file.name).split("\n")[:-1]
+        return
+    yield f"{file.name}: it has values that are masked, so that its lines are not shown"
+    for edit in file.edits:
+        value = getattr(edit, "value", None)
+        told = MASKED if matches(edit.key, mask) else quoted(value)
+        yield f"- {edit.ref}  {edit.key}" if value is None else f"+ {edit.ref}  {edit.key}  {told}"
+
+
+def _has_masked(file: _Edited, mask: tuple[str, ...]) -> bool:
+    """Tell whether any line of a manifest, before or after, may show a value that is masked."""
+    from reconciler.manifest import read_manifest
+    from reconciler.model import matches
+
+    if not mask:
+        return False
+    resources = [one for data in (file.before, file.after) for one in read_manifest(data, file.name).resources]
+    globs = {each.key for one in resources for each in one.accept}
+    keys = {key for one in resources for key in one.metadata} | globs
+    return any(matches(key, mask) for key in keys) or any(set(glob) & set("*?[") for glob in globs)
 
 
 def _coloured(line: str) -> str:

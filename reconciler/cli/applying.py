@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reconciler import engine, planfile
+from reconciler.cli.forecast import Calls, check_requests, forecast
 from reconciler.cli.memory import remember
 from reconciler.cli.output import confirm, say
 from reconciler.cli.planning import judge_run, observe_and_plan
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from reconciler.cli.report import Report
     from reconciler.cli.session import Session
     from reconciler.compare import Change
+    from reconciler.document import Document
     from reconciler.guard import Guards, Scale
 
 
@@ -134,7 +136,7 @@ def _saved(report: Report, chosen: Options, file: Path) -> Proposal:
     memory = remember(session, report, recording=True)
     if memory.ledger is None and document.base.revision is not None:
         memory.bases |= {part.ref: planfile.base_of(part) for part in document.changes}
-    kept = ("base", "summary", "looked_at", "changes", "left", "released")
+    kept = ("base", "summary", "looked_at", "changes", "left", "spared", "released")
     report.parts |= {part: getattr(document, part) for part in kept}
     report.parts["requests"] = Requests(writes=document.requests.writes)
     judge_run(session, report, changes)
@@ -177,7 +179,7 @@ def show_plan(report: Report, session: Session) -> None:
     text = session.options.format == "text"
     if session.options.quiet or (not text and session.options.yes):
         return
-    say(terminal.plan(report.document()), session.options, err=not text)
+    say(terminal.plan(report.view()), session.options, err=not text)
     if text:
         report.told = len(report.problems)
 
@@ -187,7 +189,7 @@ def _get_consent(report: Report, proposal: Proposal, changes: Sequence[Change]) 
     writes = any(change.writable for change in changes if change.action is Action.UPDATE)
     if writes and not proposal.session.brake.pulled:
         _check_guards(proposal)
-        _ask(report, proposal.session)
+        _ask(report, proposal)
 
 
 def _check_guards(proposal: Proposal) -> None:
@@ -205,13 +207,21 @@ def _guards(session: Session) -> Guards:
     return guards
 
 
-def _ask(report: Report, session: Session) -> None:
-    if session.options.yes:
-        return
-    summary, writes = report.document().summary, report.document().requests.writes
-    calls = f"{writes} modify call{'' if writes == 1 else 's'}"
-    removals = f" (removals among them: {summary.pairs.remove})" if summary.pairs.remove else ""
-    confirm(f"Send {calls}{removals} to target {session.target.name}?")
+def _ask(report: Report, proposal: Proposal) -> None:
+    """Bound the calls to come, and ask about them."""
+    session, document = proposal.session, report.document()
+    writes = document.requests.writes
+    to_come = Calls(writes, writes)  # each is preceded by a read
+    check_requests(session, to_come, made=document.requests.reads)
+    if not session.options.yes:
+        say(terminal.proposal(document, forecast(session, to_come)), session.options, err=True)
+        confirm(_question(document), session.target.confirm or "yes")
+
+
+def _question(document: Document) -> str:
+    writes, removed = document.requests.writes, document.summary.pairs.remove
+    removals = f" (removals among them: {removed})" if removed else ", no removals among them,"
+    return f"Send {writes} modify call{'' if writes == 1 else 's'}{removals} to target {document.target.name}?"
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def forget(names: tuple[str, ...], **given: Any) -> int:
     book = Book(session, memory, report.parts["head"], "forget")
     if book.record(report, dict.fromkeys(forgotten), {}, {"forgotten": len(forgotten)}):
         say(f"Forgotten: {plain(', '.join(map(str, forgotten)))}.\n", chosen)
-    say(terminal.errors(report.document()), chosen, err=True)
+    say(terminal.errors(report.view()), chosen, err=True)
     return report.exit_code
 
 

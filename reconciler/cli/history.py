@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -33,16 +32,19 @@ def history(run: str | None, limit: int, **given: Any) -> int:
     from reconciler.cli.report import Report
     from reconciler.cli.rollback import find_run
     from reconciler.cli.session import open_session
+    from reconciler.masks import masked_run
     from reconciler.render import past
+    from reconciler.words import dumped
 
     chosen, report = Options(**given), Report("plan")
     session = open_session(chosen, report, manifests=False)
     fetched(session, report)
     tell_notes(report, chosen)
     found = [find_run(session, run)] if run is not None else _runs(session, limit)
+    found = [masked_run(one, session.target.mask) for one in found]
     if chosen.format == "json":
         content = [past.run_content(one) for one in found]
-        say(json.dumps(content if run is None else content[0], indent=2) + "\n", chosen)
+        say(dumped(content if run is None else content[0]) + "\n", chosen)
     else:
         say(past.runs(found) if run is None else past.run(found[0]), chosen)
     return 0

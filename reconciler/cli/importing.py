@@ -46,6 +46,8 @@ def command(names: tuple[str, ...], ids_from: str | None, into: str | None, **gi
     if not names and ids_from is None:
         raise WrongUsage("name what to import: KIND/ID, or --ids-from FILE")
     session = open_session(chosen, report, manifests=False)
+    if session.target.mask and into is None:
+        raise WrongUsage("the settings mask values, and standard output would show them: name a file by --into")
     wanted = list(dict.fromkeys(map(_ref, [*names, *_lines(chosen, ids_from)])))
     known = _declared(session)
     observation = look(session, [ref for ref in wanted if ref not in known])
@@ -54,7 +56,7 @@ def command(names: tuple[str, ...], ids_from: str | None, into: str | None, **gi
         report.fail(refusal)
     _write(report, chosen, session, list(_declarations(report, observation.readings)), into)
     session.interruption.note(report)
-    say(terminal.errors(report.document()), chosen, err=True)
+    say(terminal.errors(report.view()), chosen, err=True)
     return report.exit_code
 
 
@@ -64,11 +66,12 @@ def command(names: tuple[str, ...], ids_from: str | None, into: str | None, **gi
 def _lines(chosen: Options, ids_from: str | None) -> Iterator[str]:
     """Yield the lines that name something; empty ones and those that begin with # do not."""
     from reconciler.errors import WrongUsage
+    from reconciler.manifest.files import read_file
 
     if ids_from is None:
         return
     try:
-        data = sys.stdin.buffer.read() if ids_from == "-" else chosen.at(ids_from).read_bytes()
+        data = sys.stdin.buffer.read() if ids_from == "-" else read_file(chosen.at(ids_from), pipes=True)
         text = data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
@@ -166,10 +169,11 @@ def _write(
 
 def _before(path: Path | None, name: str) -> bytes | None:
     from reconciler.errors import WrongUsage
+    from reconciler.manifest.files import read_file
 
     if path is None or not path.exists():
         return None
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         raise WrongUsage(f"cannot read {name}: {error.strerror}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -44,16 +43,19 @@ def show(names: tuple[str, ...], **given: Any) -> int:
     from reconciler.cli.report import Report
     from reconciler.cli.session import open_session
     from reconciler.errors import WrongUsage
+    from reconciler.masks import masked_base
     from reconciler.render import past
+    from reconciler.words import dumped
 
     chosen, report = Options(**given), Report("plan")
-    found = fetched(open_session(chosen, report, manifests=False), report)
+    session = open_session(chosen, report, manifests=False)
+    found = fetched(session, report)
     tell_notes(report, chosen)
     if found is None:
         raise WrongUsage("there is no ledger of this target here; the first apply makes one")
-    bases = _chosen(found, names)
+    bases = {ref: masked_base(base, session.target.mask) for ref, base in _chosen(found, names).items()}
     if chosen.format == "json":
-        say(json.dumps(past.ledger_content(found.tip, found.applied, bases), indent=2) + "\n", chosen)
+        say(dumped(past.ledger_content(found.tip, found.applied, bases)) + "\n", chosen)
     else:
         say(past.ledger(found.tip, found.applied, bases), chosen)
     return 0
@@ -62,11 +64,12 @@ def show(names: tuple[str, ...], **given: Any) -> int:
 def _chosen(found: Ledger, names: tuple[str, ...]) -> dict[Ref, Base]:
     from reconciler.errors import WrongUsage
     from reconciler.model import matches
+    from reconciler.words import shown
 
     everything = found.everything()
     if not names:
         return everything
     chosen = {ref: base for ref, base in everything.items() if matches(str(ref), names)}
     if not chosen:
-        raise WrongUsage(f"the ledger has nothing of {' '.join(names)}")
+        raise WrongUsage(f"the ledger has nothing of {shown(' '.join(names))}")
     return chosen

@@ -50,6 +50,7 @@ class Options:
     now: dt.date | None = None
     conflicts: bool = False
     unattributed: bool = False
+    max_requests: int | None = None
 
     @property
     def cwd(self) -> Path:
@@ -144,6 +145,8 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
                                 help="Refuse to replace or remove on more than P % of the resources."),
     "max_removed": click.option("--max-removed", metavar="P", callback=_percent,
                                 help="Refuse to remove more than P % of the pairs."),
+    "max_requests": click.option("--max-requests", metavar="N", type=click.IntRange(0),
+                                 help="Refuse to begin what takes more calls than this."),
     "yes": click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal."),
     "base": click.option("--base", metavar="REV|none",
                          help="Take what this revision declares for what was applied last, in place of the ledger."),
@@ -163,7 +166,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
 
 WHERE = ("directory", "config", "target")
 OUTPUT = ("format", "out", "color", "quiet")
-READING = ("select", "changed_since", "parallelism", "verbose")
+READING = ("select", "changed_since", "parallelism", "max_requests", "verbose")
 GUARDS = ("max_changed", "max_removed")
 
 

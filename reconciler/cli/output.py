@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.errors import ConsentRefused, ReconcilerError, WrongUsage
+from reconciler.words import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,15 +55,16 @@ def say(text: str, options: Options, *, err: bool = False) -> None:
 
 
 def notice(line: str, options: Options) -> None:
-    """Tell a person something beside the result."""
+    """Tell a person something beside the result, in one line whatever is in it."""
     if not options.quiet:
-        say(f"{line}\n", options, err=True)
+        say(f"{plain(line)}\n", options, err=True)
 
 
-def confirm(question: str) -> None:
-    """Ask on the terminal; raises `ConsentRefused` for any other answer than yes."""
-    click.echo(f"{question} Type yes: ", err=True, nl=False)
-    if sys.stdin.readline().strip().lower() != "yes":
+def confirm(question: str, word: str = "yes") -> None:
+    """Ask on the terminal; raises `ConsentRefused` for any other answer than `word` (yes in upper case will do)."""
+    click.echo(plain(f"{question} Type {word}: "), err=True, nl=False)
+    answer = sys.stdin.readline().strip()
+    if answer != word and (word, answer.lower()) != ("yes", "yes"):
         raise ConsentRefused("not confirmed; nothing was written")
 
 

@@ -33,6 +33,8 @@ def plan(**given: Any) -> int:
 
 
 def _plan(report: Report, chosen: Options) -> None:
+    from reconciler.cli.forecast import Calls, forecast
+    from reconciler.cli.output import notice
     from reconciler.cli.planning import judge_run, observe_and_plan
     from reconciler.cli.recording import to_remember
     from reconciler.cli.session import open_session
@@ -46,5 +48,9 @@ def _plan(report: Report, chosen: Options) -> None:
         to_remember(made, git=session.repository is not None and not chosen.offline)
     )
     judge_run(session, report, made.plan.changes, made.observation.refusals)
+    if made.plan.writes and not chosen.offline:
+        # What a direct apply would send: it looks again, and once more just before each write.
+        calls = Calls(made.observation.reads + made.plan.writes, made.plan.writes)
+        notice(f"Forecast of an apply: {forecast(session, calls)}.", chosen)
     if chosen.detailed_exitcode and made.plan.differs:
         report.note(ExitCode.DIFFERENCES)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reconciler.cli.forecast import Calls, check_requests, forecast, round_trip
 from reconciler.cli.memory import NO_BASE, Memory, remember
 from reconciler.cli.output import notice
 from reconciler.compare import Action
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from reconciler.errors import ReconcilerError
     from reconciler.model import Desired, Reading, Ref
 
-RUN_WIDE = frozenset({"unauthorized", "forbidden", "unserved", "not_attempted"})
+RUN_WIDE = frozenset({"unauthorized", "forbidden", "unserved", "out_of_quota", "not_attempted"})
 """Faults that are told once for the run; naming each resource that they hit would bury the reason."""
 
 
@@ -65,7 +67,12 @@ def observe_and_plan(session: Session, report: Report, *, recording: bool = Fals
 
 
 def look(session: Session, refs: Sequence[Ref]) -> Observation:
-    """Read resources, as many at a time as allowed."""
+    """Read resources, as many at a time as allowed. Raises `GuardRefused` where `--max-requests` allows fewer."""
+    calls = Calls(len(refs))
+    check_requests(session, calls)
+    if session.target.rate.reads_per_minute:
+        notice(f"Forecast: {forecast(session, calls)}.", session.options)
+    begun = time.monotonic()
 
     async def observing() -> Observation:
         async with session.gateway(read_only=True) as reader:
@@ -73,6 +80,7 @@ def look(session: Session, refs: Sequence[Ref]) -> Observation:
                 return await observe(reader, refs, parallelism=session.parallelism, brake=session.brake, emit=emit)
 
     observation = session.interruption.run(observing, breakable=False)
+    session.round_trip = round_trip(observation.reads, time.monotonic() - begun, session.parallelism)
     _tell_requests(session, observation)
     return observation
 

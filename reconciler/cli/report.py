@@ -14,6 +14,7 @@ from reconciler.cli.interruption import ignore_signals
 from reconciler.cli.output import check_files, deliver, say, write_files
 from reconciler.document import Document, DocumentKind, Reason, finding
 from reconciler.errors import ExitCode, Problem, ReconcilerError, Terminated, internal_fault, worst
+from reconciler.masks import masked
 from reconciler.render import terminal
 from reconciler.words import plain
 
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Report:
-    """Grows while a command works; `told` errors, and the plan if there were any, were shown already as text."""
+    """Grows while a command works; `told` errors, and the plan if there were any, were shown already as text.
+
+    `mask` are the globs of keys whose values nobody is shown: `document` has the true values, `view` is for everybody.
+    """
 
     kind: DocumentKind
     parts: dict[str, Any] = field(default_factory=dict)
@@ -33,6 +37,7 @@ class Report:
     codes: list[ExitCode] = field(default_factory=list)
     notes: list[Reason] = field(default_factory=list)
     told: int | None = None
+    mask: tuple[str, ...] = ()
 
     def note(self, code: ExitCode, *problems: Problem) -> None:
         """Add entries to `errors`, and a code that the run may end with."""
@@ -57,9 +62,13 @@ class Report:
             self.note(code, Problem("interrupted", f"the run was interrupted by {name}"))
 
     def document(self) -> Document:
-        """Return the document as it stands."""
+        """Return the document as it stands, with all values; what leaves the program is `view`."""
         errors = tuple(map(finding, self.problems))
         return Document(kind=self.kind, errors=errors, notes=tuple(self.notes), **self.parts)
+
+    def view(self) -> Document:
+        """Return the document as it may be shown and written to files."""
+        return masked(self.document(), self.mask)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -92,7 +101,8 @@ def reported(kind: DocumentKind, options: Options, work: Callable[[Report], None
 
 def _internal(error: Exception, options: Options) -> str:
     if options.verbose:
-        traceback.print_exception(error)
+        lines = "".join(traceback.format_exception(error)).splitlines()
+        say("".join(f"{plain(line)}\n" for line in lines), options, err=True)
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return f"{internal_fault(error).message}; --verbose shows where it happened"
@@ -101,7 +111,7 @@ def _internal(error: Exception, options: Options) -> str:
 def _deliver(report: Report, options: Options, *, failed: bool) -> None:
     """Write the files first: whoever reads standard output may have gone away."""
     ignore_signals()
-    unwritten = write_files(report.document(), options)
+    unwritten = write_files(report.view(), options)
     for error in unwritten if ExitCode.USAGE not in report.codes else ():
         report.note(error.exit_code)
         say(f"error: {plain(str(error))}\n", options, err=True)
@@ -113,7 +123,7 @@ def _deliver(report: Report, options: Options, *, failed: bool) -> None:
 
 
 def _show(report: Report, options: Options, *, failed: bool) -> None:
-    document = report.document()
+    document = report.view()
     if options.format != "text":
         deliver(document, options)
     elif report.told is not None:

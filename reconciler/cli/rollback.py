@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", required=False)
-@options(*WHERE, "parallelism", "verbose", *GUARDS, "yes", *OUTPUT)
+@options(*WHERE, "parallelism", "max_requests", "verbose", *GUARDS, "yes", *OUTPUT)
 def rollback(run: str | None, **given: Any) -> int:
     """Give every field that one apply wrote the value that it had before; the last apply, unless RUN names another.
 

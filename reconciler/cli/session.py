@@ -18,6 +18,7 @@ from reconciler.git import GitFailed, Repository, repository
 from reconciler.git.worktree import work_tree
 from reconciler.kinds import KINDS
 from reconciler.model import matches
+from reconciler.words import plain, shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -41,6 +42,7 @@ class Session:
     """What one run knows: settings, all resources of the manifests, and the ones that were selected.
 
     `repository` is `None` outside of git. `refusal`: there is one, and git refuses to look at it.
+    `round_trip`: the seconds that a call took on average, once some were made.
     """
 
     options: Options
@@ -50,6 +52,7 @@ class Session:
     selected: tuple[Desired, ...] = ()
     repository: Repository | None = None
     refusal: GitFailed | None = None
+    round_trip: float | None = None
 
     @property
     def whole(self) -> bool:
@@ -86,6 +89,7 @@ class Session:
     def introduce(self, report: Report) -> None:
         """Fill in the parts of the document that say where the run takes place."""
         target = self.target
+        report.mask = target.mask
         report.parts["target"] = TargetPart(name=target.name, provider=target.provider.name, base_url=target.base_url)
         report.parts["identity"] = self.identity()
         report.parts["head"] = self._head()
@@ -102,7 +106,7 @@ class Session:
     @contextlib.asynccontextmanager
     async def gateway(self, *, read_only: bool) -> AsyncIterator[Gateway]:
         """Open the door to the target."""
-        from reconciler.gateway.client import Connection, open_gateway
+        from reconciler.gateway.client import CONNECT_TIMEOUT, READ_TIMEOUT, Connection, open_gateway
 
         target = self.target
         credential = target.credential(os.environ)
@@ -113,6 +117,8 @@ class Session:
                 reads_per_minute=target.rate.reads_per_minute,
                 writes_per_minute=target.rate.writes_per_minute,
                 parallelism=self.parallelism,
+                connect_timeout=target.timeouts.connect or CONNECT_TIMEOUT,
+                read_timeout=target.timeouts.read or READ_TIMEOUT,
                 read_only=read_only,
                 transport=transport,
                 log=self._log if self.options.verbose else None,
@@ -133,7 +139,7 @@ class Session:
             yield HandlerTransport(api.handle)
 
     def _log(self, line: str) -> None:
-        say(f"{line}\n", self.options, err=True)
+        say(f"{plain(line)}\n", self.options, err=True)
 
     # --- running ------------------------------------------------------------------------------------------------------
 
@@ -153,7 +159,8 @@ def open_session(options: Options, report: Report, *, manifests: bool = True) ->
         found = settings.resolve(cwd=options.cwd, env=os.environ, config=options.config, target=options.target)
     except settings.InvalidSettings as invalid:
         raise InvalidInput(*invalid.found, *(_also_wrong(invalid, options) if manifests else ())) from invalid
-    session = Session(options, found, Interruption(lambda line: notice(line, options)))
+    interruption = Interruption(lambda line: notice(line, options), limit=found.target.timeouts.run)
+    session = Session(options, found, interruption)
     try:
         session.repository = repository(found.root) or _repository_of_manifests(found)
     except GitFailed as error:
@@ -188,9 +195,19 @@ def known_repository(session: Session) -> Repository | None:
         raise InvalidInput(Problem("git_failed", f"git cannot tell what was applied last: {session.refusal}"))
     remote = session.target.ledger_remote
     if session.repository is None and remote is not None:
-        message = f"ledger_remote names {remote}, and this is no git repository"
+        message = f"ledger_remote names {shown(remote)}, and this is no git repository"
         raise InvalidInput(Problem("no_git", message, session.target.location))
+    if session.repository is not None and remote is not None:
+        _check_remote(session, session.repository, remote)
     return session.repository
+
+
+def _check_remote(session: Session, around: Repository, remote: str) -> None:
+    """Raise `InvalidInput` for a remote of the settings' own: a path in the tree, say, can make git run its hooks."""
+    if os.environ.get(settings.COMMANDS_VARIABLE) == "1" or remote in (around.ask("remote") or "").splitlines():
+        return
+    message = f"ledger_remote names {shown(remote)}, and git knows no remote of that name: `git remote add` it"
+    raise InvalidInput(Problem("unknown_remote", message, session.target.location))
 
 
 def _declared(session: Session, report: Report) -> tuple[Desired, ...]:

@@ -42,10 +42,11 @@ def read_plan(file: Path, chosen: Options) -> Document:
     """Return the document in a file; raises `WrongUsage` or `InvalidInput` with the file's name as it was given."""
     from reconciler import planfile
     from reconciler.errors import InvalidInput, Location, Problem, WrongUsage
+    from reconciler.manifest.files import read_file
 
     name = chosen.paths[0]
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_file(file, planfile.MAX_TEXT, pipes=True).decode("utf-8")
     except UnicodeDecodeError as error:
         problem = Problem("not_json", "this is no plan file: it is not UTF-8", Location(name, 1, 1))
         raise InvalidInput(problem) from error

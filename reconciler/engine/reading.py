@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from reconciler.engine.brake import for_each
+from reconciler.engine.breaker import Breaker
 from reconciler.errors import Fault, ReconcilerError, TargetRefused, internal_fault
 from reconciler.events import ReadDone, silence
 from reconciler.model import Missing, Observed, Reading, Ref, Unread
@@ -45,6 +46,7 @@ async def observe(
     """Read every reference. One reading each; `Unread` with `not_attempted` for those that were not begun."""
     seen = Observation()
     unserved = _UnservedKinds()
+    breaker = Breaker(brake, seen.refusals, min(parallelism, len(refs)))
 
     async def read(ref: Ref) -> None:
         seen.reads += 1
@@ -59,6 +61,7 @@ async def observe(
             reading = Unread(internal_fault(error))
         unserved.note(ref.kind, reading)
         seen.readings[ref] = reading
+        breaker.note_reading(reading)
         emit(ReadDone(ref, reading))
 
     sample, rest = _sampled(refs)

@@ -22,6 +22,7 @@ from reconciler.calls import calls, learn, learn_from_rejection, lost_pairs, sho
 from reconciler.compare import Action, Change, compare, owned, usable
 from reconciler.dialects import AUTO, MERGE, PROBE_NULL
 from reconciler.engine.brake import for_each
+from reconciler.engine.breaker import Breaker
 from reconciler.engine.lessons import Lessons
 from reconciler.engine.reading import Reader, missing_after_all
 from reconciler.errors import ApiError, Fault, ReconcilerError, TargetRefused, internal_fault
@@ -87,14 +88,16 @@ async def apply(
     lessons = Lessons(rules_of, emit)
     done.learned = lessons.learned
     begun: dict[Ref, _Work] = {}
+    due = [change for change in changes if change.action is not Action.KEEP]
+    breaker = Breaker(brake, done.refusals, min(parallelism, len(due)))
 
     async def carry_out(change: Change) -> None:
         begun[change.ref] = work = _Work(writer, change, lessons, brake, done.refusals)
         outcome = await work.run()
         done.outcomes.append(outcome)
+        breaker.note_outcome(outcome)
         emit(ChangeDone(outcome))
 
-    due = [change for change in changes if change.action is not Action.KEEP]
     try:
         await for_each(due, carry_out, min(parallelism, len(due)), brake)
     finally:
@@ -136,6 +139,7 @@ class _Work:
         self._writes = 0
         self._landed = 0
         self._failed: Call | None = None
+        self._unsettled = False
         self._seen: Metadata | None = None
 
     async def run(self) -> Outcome:
@@ -162,6 +166,8 @@ class _Work:
         elif self._writes and status in _UNTOUCHED:
             # Nothing was done is what these say, and a write was sent: it may have taken effect.
             status, fault = OutcomeStatus.FAILED, _UNFINISHED[status]
+        elif self._unsettled and fault is not None and status is OutcomeStatus.FAILED:
+            fault = replace(fault, message=f"{fault.message} (a write was sent before: it may have taken effect)")
         elif self._landed and fault is not None and status is OutcomeStatus.FAILED:
             fault = replace(fault, message=f"{fault.message} (part of the change was written before)")
         return Outcome(self._change.ref, status, fault, self._reads, self._writes, lost, self._seen)
@@ -210,15 +216,15 @@ class _Work:
                 raise _Stop(OutcomeStatus.FAILED, unfinished)  # a further call would do as little
             known, aim = change.observed or EMPTY, change.planned or EMPTY
             call, *more = calls(change)
-            sent = await self._send(lesson, change, call, attempt)
+            sent = await self._try(lesson, change, call, attempt)
             if sent.retry_in is not None:
                 attempt += 1
-                await self._brake.sleep(sent.retry_in)
                 continue
             attempt, known = 0, sent.answer
             fault = verify(change, known)
             if fault is None:
-                return self._finished(change)
+                # What came between the look and the write is judged as well: it may be blocked.
+                return self._finished(compare(change.desired, change.intent, Observed(known), None, change.rules))
             unfinished, left = (fault, len(change.writable)) if more else (None, 0)
             if more and sent.taught is dialect:
                 continue
@@ -257,6 +263,19 @@ class _Work:
         if lost:
             raise _Stop(OutcomeStatus.FAILED, _halt(lesson, lost), lost)
 
+    async def _try(self, lesson: Lesson, change: Change, call: Call, attempt: int) -> _Sent:
+        """Send one call, and wait where another attempt may help.
+
+        Where the run ends meanwhile there is none: one look tells whether the last one worked.
+        """
+        sent = await self._send(lesson, change, call, attempt)
+        if sent.retry_in is None:
+            return sent
+        await self._brake.sleep(sent.retry_in)
+        if not (self._brake.pulled and self._unsettled):
+            return sent
+        return await self._settle(lesson, change, call, ApiError(_UNFINISHED[OutcomeStatus.NOT_ATTEMPTED]))
+
     async def _send(self, lesson: Lesson, change: Change, call: Call, attempt: int) -> _Sent:
         """Send one call. Its answer may teach, or halt the kind."""
         kind, asked, before = change.ref.kind, change.rules.dialect, change.observed or EMPTY
@@ -273,6 +292,7 @@ class _Work:
                     self._lessons.take(kind, taught_by, taught)
                 return _Sent(before, taught)
             self._failed = call
+            self._unsettled = not _did_nothing(error.fault)
             if error.fault.retry_in is None:
                 return await self._settle(lesson, change, call, error)
             return _Sent(before, asked, error.fault.retry_in)
@@ -287,10 +307,14 @@ class _Work:
 
     async def _settle(self, lesson: Lesson, change: Change, call: Call, error: ApiError) -> _Sent:
         """Return what a write that failed for good did all the same; raise its error if it did not do all of it."""
-        status, before = error.fault.status, change.observed or EMPTY
-        if status is not None and 400 <= status < 500:
-            raise error  # an answer that says that nothing was done
-        now = (await self._read()).metadata or EMPTY
+        before = change.observed or EMPTY
+        if _did_nothing(error.fault):
+            raise error
+        try:
+            now = (await self._read()).metadata or EMPTY
+        except _Stop as stop:
+            # What made the write fail is the cause, where the look after it fails as well.
+            raise error if stop.status is OutcomeStatus.FAILED else stop from None
         if shows(call, before, now):
             self._check_losses(lesson, call, before, now)
         if verify(change, now) is not None:
@@ -301,7 +325,9 @@ class _Work:
         """Send one call; returns the map in its answer, or that of a read where the answer does not tell."""
         self._writes += 1
         answer = await self._writer.modify(self._change.ref, call.entries, attempt)
+        self._unsettled = False
         if answer.metadata is None or not shows(call, before, answer.metadata):
+            self._unsettled = True
             answer = await self._read()
         metadata = usable(answer, asked)
         if metadata is None:
@@ -332,6 +358,7 @@ class _Work:
         if isinstance(reading, Unread):
             raise _Stop(OutcomeStatus.FAILED, reading.fault)
         self._seen = usable(reading, self._change.rules.dialect)
+        self._unsettled = False
         return reading
 
     async def _take_slot(self, lesson: Lesson) -> None:
@@ -369,6 +396,11 @@ class _Sent:
     answer: Metadata
     taught: Dialect
     retry_in: float | None = None
+
+
+def _did_nothing(fault: Fault) -> bool:
+    """Tell whether the answer to a write says that it was not carried out; a failure of the server's does not."""
+    return fault.status is not None and 400 <= fault.status < 500
 
 
 def _following(change: Change, taught: Dialect, lesson: Lesson) -> Dialect:

@@ -7,6 +7,7 @@
     answers     what a body says, read defensively
     transport   the layers between the client and the wire, each with one job
     wire        the layer that owns sockets
+    failures    what can fail on the way that httpx has no class for
     pacing      how long to wait, as arithmetic
     providers   one row per service: where it is, how it wants to be spoken to
 """

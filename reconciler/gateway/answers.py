@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from reconciler.model import Json
 
@@ -32,7 +32,8 @@ _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 class Answer:
     """A whole HTTP answer; `location` is where a redirect points to.
 
-    `retry_in`: the seconds after which another attempt may help, `None` where it would not.
+    `retry_in`: the seconds after which another attempt may help, `None` where it would not. `urged`: a 429 with which
+    the server itself asks to be tried again, whatever its code says.
     """
 
     status: int
@@ -40,6 +41,7 @@ class Answer:
     request_id: str | None = None
     location: str | None = None
     retry_in: float | None = None
+    urged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,33 @@ def redacted(body: bytes, secret: str) -> bytes:
 
 def _forms(secret: str) -> set[str]:
     return {secret, json.dumps(secret)[1:-1]} - {""}
+
+
+ECHO_FROM = 20
+"""Characters from which on a credential is looked for in metadata: a shorter one may be a word that happens to be
+there, and no key of a vendor is shorter."""
+
+_PROBE = 16
+"""Characters of a credential that are looked for first; bytes are searched faster for fewer of them."""
+
+
+def echoes(body: bytes, held: Mapping[str, Json], secret: str) -> bool:
+    """Tell whether a map out of a body has `secret` within any of its keys and strings, nested ones too."""
+    # A key is ASCII: only an escape can hide it from a look at the bytes.
+    if len(secret) < ECHO_FROM or (secret[-_PROBE:].encode() not in body and b"\\" not in body):
+        return False
+    return _within(held, secret)
+
+
+def _within(value: Json, secret: str) -> bool:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if secret in key or (secret in inner if isinstance(inner, str) else _within(inner, secret)):
+                return True
+        return False
+    if isinstance(value, list):
+        return any(_within(inner, secret) for inner in value)
+    return isinstance(value, str) and secret in value
 
 
 def presentable(text: str, secret: str, limit: int = MAX_WORDS) -> str:

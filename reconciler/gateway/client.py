@@ -20,7 +20,8 @@ from reconciler import __version__
 from reconciler.addresses import InsecureUrl, is_header_value, parse_base_url
 from reconciler.errors import ApiError, Fault, InvalidInput, Problem, ReconcilerError, TargetRefused
 from reconciler.gateway.answers import Answer, presentable, redacted
-from reconciler.gateway.pacing import RETRIES, Pace
+from reconciler.gateway.failures import CertificateRefused, HostUnknown, TlsFailed
+from reconciler.gateway.pacing import RETRIES, Pace, backoff
 from reconciler.gateway.providers import Scheme
 from reconciler.gateway.transport import AnswerTooLarge, Pacer, Surroundings, stack, wait_after, wait_after_failure
 from reconciler.gateway.verdicts import Judge
@@ -42,9 +43,6 @@ READ_TIMEOUT = 60.0
 """Seconds without a byte. One GET took 2.8 s on a healthy server (API.md), and busy ones queue."""
 WRITE_TIMEOUT = 60.0
 """Seconds for a body to be taken; for symmetry, as bodies are small."""
-TIMEOUT = httpx.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT, write=WRITE_TIMEOUT, pool=None)
-"""No limit on waiting for a free connection: that wait is our own parallelism, not the server's fault."""
-
 USER_AGENT = f"reconciler/{__version__}"
 
 _ENTRA_TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
@@ -56,6 +54,9 @@ TRANSLATIONS: Mapping[type[Exception], tuple[str, str]] = {
     httpx.WriteTimeout: ("timeout", "The API did not take the request in time"),
     httpx.PoolTimeout: ("timeout", "No connection became free in time"),
     httpx.ConnectError: ("network", "No connection to the server"),
+    HostUnknown: ("dns", "The name of the server cannot be resolved"),
+    TlsFailed: ("tls", "No TLS with the server"),
+    CertificateRefused: ("tls", "The server's certificate cannot be trusted"),
     httpx.ReadError: ("network", "The connection broke before the answer was complete"),
     httpx.WriteError: ("network", "The connection broke while the request was sent"),
     httpx.CloseError: ("network", "The connection could not be closed"),
@@ -180,7 +181,20 @@ class Gateway:
         self._routes = {name: _route(kind, connection) for name, kind in KINDS.items()}
 
     async def fetch(self, ref: Ref) -> Reading:
-        """Read one resource; raise `TargetRefused` for 401 and 403 only, everything else is a reading."""
+        """Read one resource; raise `TargetRefused` for 401, 403 and a used up quota, everything else is a reading.
+
+        A 2xx that is no answer (a page, garbage, another object) is asked for again here, as often as the layers below
+        do with failures that they can tell by themselves. Once those have given up, nothing is tried again.
+        """
+        reading = await self._read(ref)
+        for attempt in range(RETRIES):
+            if not _is_no_answer(reading):
+                break
+            await self._around.sleep(backoff(attempt, self._around.chance()))
+            reading = await self._read(ref)
+        return reading
+
+    async def _read(self, ref: Ref) -> Reading:
         route = self._routes[ref.kind]
         try:
             answer = await self._send("GET", self._url(route.kind, ref), route.reading)
@@ -196,9 +210,9 @@ class Gateway:
         """Send `entries` as the resource's field, once, and return the metadata of the answer.
 
         `None` stands for an answer without a usable map: only another read tells what the write did. An entry is
-        `None` where the dialect removes a key by it. Raise `TargetRefused` for 401, 403 and a path that is not
-        served, `ApiError` for everything else; after attempt number `attempt` (from 0), `retry_in` of its fault has the
-        seconds to wait before another one, `None` where that is of no use.
+        `None` where the dialect removes a key by it. Raise `TargetRefused` for 401, 403, a used up quota and a path
+        that is not served, `ApiError` for everything else; after attempt number `attempt` (from 0), `retry_in` of its
+        fault has the seconds to wait before another one, `None` where that is of no use.
         """
         route = self._routes[ref.kind]
         # Escaped to ASCII: a lone surrogate among foreign values could not be encoded otherwise.
@@ -229,7 +243,13 @@ class Gateway:
             found.get("x-request-id"),
             found.get("location"),
             wait_after(response, attempt, self._around),
+            status == 429 and found.get("x-should-retry", "").strip().lower() == "true",
         )
+
+
+def _is_no_answer(reading: Reading) -> bool:
+    """Tell whether an answer arrived in whole, with a 2xx, and does not show the resource that was asked for."""
+    return isinstance(reading, Unread) and reading.fault.code == "invalid_answer" and reading.fault.status is not None
 
 
 def _route(kind: Kind, connection: Connection) -> _Route:
@@ -268,11 +288,14 @@ async def open_gateway(
     transport: httpx.AsyncBaseTransport | None = None,
     log: Callable[[str], None] | None = None,
     around: Surroundings | None = None,
+    connect_timeout: float = CONNECT_TIMEOUT,
+    read_timeout: float = READ_TIMEOUT,
 ) -> AsyncIterator[Gateway]:
     """Open the door: the stack of `transport.stack` around `transport`, or around sockets where none is given.
 
     Rates are ceilings, `None` is no ceiling. `parallelism` is the number of connections. `log` takes one line a
-    request. The embedded emulator needs its `transport`; everything is closed at the end.
+    request. The embedded emulator needs its `transport`; everything is closed at the end. Timeouts are in seconds:
+    for a connection with its TLS handshake, and without a byte of an answer.
     """
     if transport is None and connection.embedded:
         raise ReconcilerError("internal error: the embedded emulator was opened without a transport to it")
@@ -285,7 +308,9 @@ async def open_gateway(
         log=_shielded(log, connection.secret) if log else None,
         around=around,
     )
-    client = httpx.AsyncClient(transport=layers, timeout=TIMEOUT, cookies=_NoCookies(), trust_env=False)
+    # No limit on waiting for a free connection: that wait is our own parallelism, not the server's fault.
+    timeout = httpx.Timeout(connect=connect_timeout, read=read_timeout, write=WRITE_TIMEOUT, pool=None)
+    client = httpx.AsyncClient(transport=layers, timeout=timeout, cookies=_NoCookies(), trust_env=False)
     async with client:
         yield Gateway(connection, client, pacer, around)
 

@@ -4,7 +4,7 @@
 
     ReadOnlyTransport    refuses to write            outermost: what it refuses costs no slot and no wait
     RetryingTransport    tries reads again
-    PacedTransport       keeps the pace of reads     inside the retries: a retry takes a slot like any other request
+    PacedTransport       keeps the pace              inside the retries: a retry takes a slot like any other request
     LoggingTransport     one line a request          inside both: its milliseconds are those of the server
     BodyTransport        reads the whole body        inside the retries: a body that breaks off is tried again
     WireTransport or HandlerTransport                sockets, or a function in this process
@@ -15,15 +15,28 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import httpx
 
 from reconciler.errors import ReconcilerError
 from reconciler.gateway.answers import complaint
-from reconciler.gateway.pacing import LONGEST_HINT, RETRIES, Pace, backoff, retry_wait, should_retry, wait_hint
+from reconciler.gateway.pacing import (
+    ALLOWANCE_HEADERS,
+    ALLOWANCE_LENGTHS,
+    LONGEST_HINT,
+    RETRIES,
+    Pace,
+    Tally,
+    allowance,
+    backoff,
+    hopeless,
+    retries,
+    retry_wait,
+    should_retry,
+    wait_hint,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
@@ -76,15 +89,24 @@ class ReadOnlyTransport(_Layer):
 
 
 def wait_after(response: httpx.Response, attempt: int, around: Surroundings) -> float | None:
-    """Return the seconds to wait before another attempt after this answer, `None` where it is to be kept."""
+    """Return the seconds to wait before another attempt after this answer, `None` where it is to be kept.
+
+    `attempt` counts all attempts of the call, from 0. There are more of them after a 429 than after other failures.
+    """
     status = response.status_code
-    if status < 400 or attempt >= RETRIES:
+    if status < 400 or attempt >= retries(status):
         return None
-    said = complaint(response.content) if status == 429 else None
-    codes = (said.code, said.type) if said else ()
-    if not should_retry(status, response.headers, *codes):
+    if not should_retry(status, response.headers, *_codes(response)):
         return None
     return retry_wait(attempt, around.chance(), wait_hint(response.headers, around.wall()))
+
+
+def _codes(response: httpx.Response) -> tuple[str | None, ...]:
+    """Return the API's names for a 429, the only status where they decide something here."""
+    if response.status_code != 429:
+        return ()
+    said = complaint(response.content)
+    return said.code, said.type
 
 
 def wait_after_failure(error: Exception, attempt: int, around: Surroundings) -> float | None:
@@ -107,7 +129,10 @@ class RetryingTransport(_Layer):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Return the first answer worth having, or the last one; raise the last error."""
-        for attempt in count() if request.method == "GET" else (RETRIES,):
+        if request.method != "GET":
+            return await self._inner.handle_async_request(request)
+        attempt = 0
+        while True:
             try:
                 response = await self._inner.handle_async_request(request)
             except PASSING as error:
@@ -117,52 +142,125 @@ class RetryingTransport(_Layer):
             else:
                 wait = wait_after(response, attempt, self._around)
                 if wait is None:
-                    break
+                    return response
             await self._around.sleep(wait)
-        return response
+            attempt += 1
+
+
+class _Lane:
+    """What all calls of one method share."""
+
+    __slots__ = ("in_flight", "pace", "tally")
+
+    def __init__(self, pace: Pace) -> None:
+        self.pace = pace
+        self.tally = Tally()
+        self.in_flight = 0
 
 
 class Pacer:
     """The pace of reads and that of writes, each with its own slots, shared by everybody at one target."""
 
     def __init__(self, reads: Pace, writes: Pace, around: Surroundings) -> None:
-        self._paces = {"GET": reads, "POST": writes}
+        self._lanes = {"GET": _Lane(reads), "POST": _Lane(writes)}
         self._around = around
 
     def slot(self, method: str) -> float:
         """Take the next slot; returns the seconds until it begins. Two callers never get the same one."""
-        wait, self._paces[method] = self._paces[method].take(self._around.clock())
+        lane = self._lanes[method]
+        wait, lane.pace = lane.pace.take(self._around.clock())
         return wait
 
-    def hold(self, response: httpx.Response) -> None:
-        """After a 429 that says how long to wait, give out no slot of its sort before then."""
+    def interval(self, method: str) -> float:
+        """Return the seconds between two slots as things stand, 0 where nobody waits."""
+        return self._lanes[method].pace.distance(self._around.clock())
+
+    async def turn(self, method: str, wait: float) -> None:
+        """Wait for a slot that was taken just now. Who waits while a wall is met takes another one after it.
+
+        The place was one in a faster row.
+        """
+        lane = self._lanes[method]
+        while wait > 0:
+            era, start = lane.pace.era, self._around.clock() + wait
+            await self._around.sleep(wait)
+            if lane.pace.stands(era, start):
+                return
+            wait = self.slot(method)
+
+    def sent(self, method: str) -> int:
+        """Count a call that leaves now; returns the era of its pace."""
+        lane, now = self._lanes[method], self._around.clock()
+        lane.tally = lane.tally.noted(now)
+        lane.in_flight += 1
+        # What leaves during a hold is a write whose slot is from before it: its 429 would be no new wall.
+        return lane.pace.era if now >= lane.pace.hold else lane.pace.era - 1
+
+    def ended(self, method: str) -> None:
+        """Count a call as answered, or as failed."""
+        self._lanes[method].in_flight -= 1
+
+    def heed(self, method: str, era: int, response: httpx.Response) -> None:
+        """Let everybody learn from an answer to a call that left in an era."""
+        lane = self._lanes[method]
+        if response.status_code == 429:
+            if not self._wall(lane, method, era, response):
+                return
+        elif lane.pace.restraint is not None:
+            lane.pace = lane.pace.eased(era)
+        if _tells_allowance(response.headers):
+            left = allowance(response.headers, self._around.wall())
+            if left is not None:
+                lane.pace = lane.pace.allowed(left, self._around.clock(), lane.in_flight)
+
+    def _wall(self, lane: _Lane, method: str, era: int, response: httpx.Response) -> bool:
+        """Slow everybody down; returns whether waiting is of any use."""
         hint = wait_hint(response.headers, self._around.wall())
-        method = response.request.method
-        if hint is not None and hint <= LONGEST_HINT:
-            self._paces[method] = self._paces[method].held(self._around.clock() + hint)
+        advised = response.headers.get("x-should-retry", "").strip().lower() == "true"
+        if not advised and hopeless(*_codes(response)):
+            return False
+        if hint is not None and hint > LONGEST_HINT:
+            return False
+        now, free = self._around.clock(), lane.pace.free
+        lane.pace = lane.pace.slowed(now, era, lane.tally.rate(now), hint)
+        if method != "GET":
+            # Who has a slot for a write already will use it: the next ones come after all of them.
+            lane.pace = replace(lane.pace, free=max(free, lane.pace.free))
+        return True
+
+
+def _tells_allowance(headers: httpx.Headers) -> bool:
+    # By length first, and by a plain loop: this is asked of every answer, and few have such a header.
+    for name, _ in headers.raw:  # noqa: SIM110 - a generator takes half as long again
+        if len(name) in ALLOWANCE_LENGTHS and name.lower() in ALLOWANCE_HEADERS:
+            return True
+    return False
 
 
 class PacedTransport(_Layer):
     """Lets reads wait for their slots. Writes have theirs already, from before the read that goes ahead of them.
 
-    A 429 holds back every request of its sort that comes later, not only the one that was told: the others would
-    run into the same wall and use up their retries on it.
+    A 429 slows everybody down who comes later, not only the one that was told: the others would run into the same
+    wall and use up their retries on it.
     """
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, pacer: Pacer, around: Surroundings) -> None:
+    def __init__(self, inner: httpx.AsyncBaseTransport, pacer: Pacer) -> None:
         super().__init__(inner)
         self._pacer = pacer
-        self._around = around
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Wait for the next slot, then pass the request on."""
-        wait = self._pacer.slot("GET") if request.method == "GET" else 0
-        if wait > 0:
-            await self._around.sleep(wait)
-        response = await self._inner.handle_async_request(request)
-        if response.status_code == 429:
-            response.request = request
-            self._pacer.hold(response)
+        """Wait for the next slot, then pass the request on, and heed what is answered."""
+        pacer, method = self._pacer, request.method
+        if method == "GET":
+            wait = pacer.slot(method)
+            if wait > 0:
+                await pacer.turn(method, wait)
+        era = pacer.sent(method)
+        try:
+            response = await self._inner.handle_async_request(request)
+        finally:
+            pacer.ended(method)
+        pacer.heed(method, era, response)
         return response
 
 
@@ -259,5 +357,5 @@ def stack(
     layers: httpx.AsyncBaseTransport = BodyTransport(wire)
     if log is not None:
         layers = LoggingTransport(layers, log, around)
-    layers = RetryingTransport(PacedTransport(layers, pacer, around), around)
+    layers = RetryingTransport(PacedTransport(layers, pacer), around)
     return ReadOnlyTransport(layers) if read_only else layers

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from reconciler.errors import ApiError, Fault, TargetRefused
-from reconciler.gateway.answers import Unusable, complaint, metadata_of, page, parse, parse_object, presentable
+from reconciler.gateway.answers import Unusable, complaint, echoes, metadata_of, page, parse, parse_object, presentable
+from reconciler.gateway.pacing import hopeless
 from reconciler.model import Missing, Observed, Unread
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = frozenset({404, 405, 410})
 """Statuses of which only the body tells whether the path or the object is unknown; a 405 always means the path."""
-REFUSALS = frozenset({"unauthorized", "forbidden"})
+REFUSALS = frozenset({"unauthorized", "forbidden", "out_of_quota"})
 """Faults that every further read would repeat."""
 FINAL_FOR_WRITES = REFUSALS | {"unserved"}
 """The same for writes, which follow a read that worked: then the server does not take POST at all."""
@@ -39,6 +40,10 @@ _INVALID_URL = re.compile(r"Invalid URL \(|Cannot (?:GET|POST) /")
 _GONE = re.compile(r"not\W+found|no such|does(?:n.t| not) exist|unknown|no [\w ]+ found|deleted|expired", re.IGNORECASE)
 
 
+class _Echoed(Exception):
+    """The metadata of an answer holds our own credential: nothing of it may be kept, written or shown."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judge:
     """Judges answers about resources of one kind at one host; `secret` never shows in what it says."""
@@ -48,12 +53,14 @@ class Judge:
     secret: str = field(default="", repr=False)
 
     def reading(self, ref: Ref, answer: Answer) -> Reading:
-        """Return what a GET found; raise `TargetRefused` for 401 and 403."""
+        """Return what a GET found; raise `TargetRefused` for 401, 403 and a used up quota."""
         if 200 <= answer.status < 300:
             try:
                 return self._observed(ref, answer)
             except Unusable as unusable:
                 return Unread(self._fault("invalid_answer", f"The answer {unusable}.", answer))
+            except _Echoed:
+                return Unread(self._echoed(answer))
         fault = self.failure(ref, answer)
         if fault.code in REFUSALS:
             raise TargetRefused(fault)
@@ -63,13 +70,15 @@ class Judge:
         """Return what a POST left behind, with `None` for its metadata where the answer does not say.
 
         Whatever a 2xx carries, the write may have happened: only another read can tell. Raise `TargetRefused` for
-        401, 403 and a path that is not served, `ApiError` for every other failure.
+        401, 403, a used up quota and a path that is not served, `ApiError` for every other failure.
         """
         if 200 <= answer.status < 300:
             try:
                 return self._observed(ref, answer)
             except Unusable:
                 return Observed(None)
+            except _Echoed:
+                raise ApiError(self._echoed(answer)) from None
         fault = self.failure(ref, answer)
         raise (TargetRefused if fault.code in FINAL_FOR_WRITES else ApiError)(fault)
 
@@ -80,6 +89,8 @@ class Judge:
         if held is None and "error" in found and "id" not in found:
             # Taken for an object without the field, this would read as an empty map under the merge dialects.
             raise Unusable(f"is an error in spite of its status: {complaint(answer.body).message}")
+        if held and echoes(answer.body, held, self.secret):
+            raise _Echoed
         return Observed(None if held is None else MappingProxyType(held))
 
     def failure(self, ref: Ref, answer: Answer) -> Fault:
@@ -90,7 +101,13 @@ class Judge:
         if 300 <= status < 400:
             return self._fault("redirected", f"The API redirects ({status}) {_whither(answer.location)}.", answer)
         code = _CODES.get(status) or ("server_error" if status >= 500 else "rejected")
+        if status == 429 and not answer.urged and _is_hopeless(answer):
+            code = "out_of_quota"
         return self._fault(code, f"The API answered {status}: {_words(answer)}", answer)
+
+    def _echoed(self, answer: Answer) -> Fault:
+        message = f"The answer's `{self.kind.field}` holds the credential that was sent; its values are not looked at."
+        return self._fault("credential_echoed", message, answer)
 
     def _unknown(self, ref: Ref, answer: Answer) -> Fault:
         sign = self._unserved_sign(answer)
@@ -150,6 +167,12 @@ def _from_router(body: bytes) -> bool:
         text = body.decode("utf-8", "replace")
         return text.casefold() in _ROUTER_TEXTS or _INVALID_URL.match(text) is not None
     return value in _ROUTER_OBJECTS or _INVALID_URL.match(complaint(body).message) is not None
+
+
+def _is_hopeless(answer: Answer) -> bool:
+    """Tell whether a 429 is one that no waiting cures."""
+    said = complaint(answer.body)
+    return hopeless(said.code, said.type)
 
 
 def _words(answer: Answer) -> str:

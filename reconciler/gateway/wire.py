@@ -11,7 +11,9 @@ layers. It is kept from that here: retries are decided above, in turn with the p
 
 from __future__ import annotations
 
+import os
 import ssl
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +21,8 @@ import aiohttp
 import httpx
 from aiohttp.http_exceptions import HttpProcessingError
 from httpx_aiohttp import AiohttpTransport
+
+from reconciler.gateway.failures import CertificateRefused, HostUnknown, TlsFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -31,6 +35,9 @@ _TRANSLATIONS: tuple[tuple[type[BaseException], type[httpx.RequestError]], ...] 
     (aiohttp.ClientProxyConnectionError, httpx.ProxyError),
     (aiohttp.ClientHttpProxyError, httpx.ProxyError),
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
+    (aiohttp.ClientConnectorDNSError, HostUnknown),
+    (aiohttp.ClientConnectorCertificateError, CertificateRefused),
+    (aiohttp.ClientConnectorSSLError, TlsFailed),
     (aiohttp.ClientConnectorError, httpx.ConnectError),
     (aiohttp.ServerFingerprintMismatch, httpx.ConnectError),
     (TimeoutError, httpx.ReadTimeout),
@@ -57,12 +64,49 @@ def translated(error: BaseException) -> httpx.RequestError | None:
 
 
 def _detail(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return _distrust(error.certificate_error)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"{error.host}: {error.os_error.strerror or error.os_error}"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return _no_tls(error.os_error)
     if isinstance(error, aiohttp.ClientConnectorError):
         return str(error.os_error) or type(error.os_error).__name__
     if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
         # Only the first line: the parser quotes what it stumbled over below it.
         return (error.message or "malformed answer").partition("\n")[0].rstrip(": ")
     return str(error) or type(error).__name__
+
+
+_NOT_YET_VALID, _EXPIRED, _OTHER_HOSTS = 9, 10, frozenset({62, 63, 64})
+"""What OpenSSL (`X509_V_ERR_…`) calls a certificate out of its time, or made out to somebody else."""
+
+
+def _distrust(error: Exception) -> str:
+    """Return why a certificate cannot be verified, and what helps."""
+    reason = (getattr(error, "verify_message", "") or str(error)).rstrip(".")
+    code = getattr(error, "verify_code", 0)
+    if code in _OTHER_HOSTS:
+        return reason
+    if code in (_NOT_YET_VALID, _EXPIRED):
+        return f"{reason}; the server needs another one, or the clock of this machine is wrong"
+    named = os.environ.get("SSL_CERT_FILE", "")
+    if named and not os.path.isfile(named):  # noqa: PTH113 - a name with a null byte is no file either
+        return f"{reason}; SSL_CERT_FILE names a file that is not there"
+    return (
+        f"{reason}; for a private certificate authority, name the file with its certificate in SSL_CERT_FILE, "
+        "or add it to the system's store"
+    )
+
+
+_PLAIN = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
+"""What OpenSSL stumbles over where the other side does not speak TLS."""
+
+
+def _no_tls(error: OSError) -> str:
+    reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+    words = reason.lower().replace("_", " ")
+    return f"{words}: what answers at this port speaks no TLS, maybe plain http" if reason in _PLAIN else words
 
 
 @contextmanager
@@ -117,7 +161,7 @@ def wire_transport(parallelism: int, *, tls: bool) -> WireTransport:
 
     Without `tls` no certificate authority is loaded, which takes longer than many a run over loopback.
     """
-    context = httpx.create_ssl_context() if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = trusting_the_system() if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     def session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=parallelism, keepalive_timeout=KEEPALIVE, ssl=context)
@@ -127,3 +171,26 @@ def wire_transport(parallelism: int, *, tls: bool) -> WireTransport:
         return made
 
     return WireTransport(AiohttpTransport(verify=context, client=session))
+
+
+_HOLDS_NO_FILE = frozenset({"darwin", "win32"})
+"""Systems whose store is a service that is asked about each certificate."""
+
+
+def trusting_the_system(platform: str = sys.platform) -> ssl.SSLContext:
+    """Return a context that trusts what the system trusts, or what SSL_CERT_FILE and SSL_CERT_DIR name in its place."""
+    import truststore
+
+    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if platform in _HOLDS_NO_FILE:
+        return context
+    # Elsewhere the store is a file, which truststore finds, but reads anew for every connection: 20 ms each, in which
+    # the loop stands still. After one pretended connection the context inside has it all.
+    context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost")
+    filled: ssl.SSLContext = context._ctx  # noqa: SLF001 - there is no public way to it
+    if not filled.cert_store_stats()["x509"] and not {"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys():
+        # A slim container without any store: what httpx brings along is what was trusted there all the time.
+        import certifi
+
+        filled.load_verify_locations(certifi.where())
+    return filled

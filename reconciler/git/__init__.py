@@ -13,7 +13,10 @@ better than any library.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +25,7 @@ from typing import TYPE_CHECKING
 from reconciler.errors import ReconcilerError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _LOCAL = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY",
@@ -47,6 +50,13 @@ class Repository:
     def run(self, *arguments: str, given: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
         """Return what a git command prints, `given` on its standard input. Raises `GitFailed`."""
         return run(self.top, *arguments, given=given, env=env)
+
+    def reach(self, *arguments: str, within: float) -> bytes:
+        """Return what a git command prints that speaks with another machine, and may take so many seconds for it.
+
+        Nobody is asked anything meanwhile. Raises `GitFailed`.
+        """
+        return run(self.top, *arguments, env=_unattended(self), within=within)
 
     def line(self, *arguments: str, env: Mapping[str, str] | None = None) -> str:
         """Return the one line that a git command prints. Raises `GitFailed`."""
@@ -82,19 +92,75 @@ def repository(folder: Path) -> Repository | None:
     return Repository(Path(top), (folder / common).resolve())
 
 
-def run(folder: Path, *arguments: str, given: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
-    """Return what a git command prints, run in `folder`. Raises `GitFailed`, and `FileNotFoundError` without git."""
-    done = subprocess.run(  # noqa: S603 - no shell
-        ["git", "-C", str(folder), *arguments],  # noqa: S607 - the user's own git is the one that is meant
-        input=given,
-        capture_output=True,
-        env=environment() | dict(env or {}),
-        check=False,
-    )
-    if done.returncode != 0:
-        said = "; ".join(line.strip() for line in text(done.stderr).split("\n") if line.strip())
-        raise GitFailed(said or f"git {arguments[0]} failed ({done.returncode})")
-    return done.stdout
+def run(
+    folder: Path,
+    *arguments: str,
+    given: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    within: float | None = None,
+) -> bytes:
+    """Return what a git command prints, run in `folder`. Raises `GitFailed`, and `FileNotFoundError` without git.
+
+    Told `within` how many seconds, it runs in a session of its own, without a terminal that anything could ask on;
+    all of that ends when the time is over, and when anything breaks into the waiting.
+    """
+    # A folder of the tree that is itself a bare repository has settings of its own, and they may name commands.
+    command = ["git", "-c", "safe.bareRepository=explicit", "-C", str(folder), *arguments]
+    full = environment() | dict(env or {})
+    pipe = subprocess.PIPE
+    with subprocess.Popen(  # noqa: S603 - no shell
+        command, stdin=pipe, stdout=pipe, stderr=pipe, env=full, start_new_session=within is not None
+    ) as process:
+        try:
+            out, err = process.communicate(given, timeout=within)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            message = (
+                f"git {_verb(arguments)} had not ended after {within:g} s and was given up: the network is slow or "
+                "gone, or something waits for an answer that nobody gives; try the same by hand"
+            )
+            raise GitFailed(message) from None
+        except BaseException:
+            _end(process) if within is not None else process.kill()
+            raise
+    if process.returncode != 0:
+        said = "; ".join(line.strip() for line in text(err).split("\n") if line.strip())
+        said = said or f"git {_verb(arguments)} failed ({process.returncode})"
+        raise GitFailed(f"{said} ({_HINT})" if within is not None and _ASKED.search(said) else said)
+    return out
+
+
+_LAST_WORDS = 1.0
+"""Seconds for git to take its lock files away."""
+_ASKED = re.compile(r"terminal prompts disabled|Permission denied \(|Host key verification failed")
+_HINT = "nobody can be asked here: a credential helper, a key without a passphrase, a known host key is needed"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that leads a session, and all that it has started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_LAST_WORDS)
+
+
+def _verb(arguments: Sequence[str]) -> str:
+    """Return the name of a git command, which options with a value of their own may precede."""
+    rest = list(arguments)
+    while rest[0] == "-c":
+        del rest[:2]
+    return rest[0]
+
+
+def _unattended(repository: Repository) -> dict[str, str]:
+    """Return variables under which nothing that git starts asks a person: no ssh, no helper with a window."""
+    silent = {"SSH_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "GCM_INTERACTIVE": "never"}
+    if "GIT_ASKPASS" not in os.environ:  # by which a CI may hand over a token
+        # Empty, git takes it for the answer which program to ask with: none, whatever its own settings say.
+        silent["GIT_ASKPASS"] = ""
+    chosen = {"GIT_SSH_COMMAND", "GIT_SSH"} & os.environ.keys() or repository.ask("config", "core.sshCommand")
+    return silent if chosen else silent | {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes"}
 
 
 def environment() -> dict[str, str]:

@@ -9,6 +9,7 @@ from reconciler.git import GitFailed, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from reconciler.git import Repository
 
@@ -16,6 +17,8 @@ FALLBACK = ("reconciler", "reconciler@localhost")
 """Name and address of whoever git knows nothing of, as in most CI jobs: `commit-tree` fails without any."""
 PATIENCE = (0.02, 0.05, 0.1, 0.2, 0.4)
 """Seconds between the attempts to move a ref that somebody else holds locked."""
+ABANDONED = 5.0
+"""Seconds after which a lock that nobody has touched since counts as left behind by a git that was killed."""
 
 _DURABLE = ("-c", "core.fsync=all")
 """A ref must not outlive, in a crash, the objects that it leads to."""
@@ -165,7 +168,7 @@ def move(repository: Repository, ref: str, new: str, old: str | None) -> bool:
     Raises `GitFailed` where it cannot be moved at all.
     """
     command = f"create {ref} {new}\n" if old is None else f"update {ref} {new} {old}\n"
-    pauses = iter(PATIENCE)
+    pauses, abandoned = iter(PATIENCE), False
     while True:
         try:
             repository.run(*_DURABLE, "update-ref", "--no-deref", "--stdin", given=command.encode())
@@ -175,7 +178,37 @@ def move(repository: Repository, ref: str, new: str, old: str | None) -> bool:
             # Whoever holds the lock is about to move the ref, or left the lock behind when it died.
             pause = next(pauses, None)
             if pause is None:
-                raise
+                if abandoned or not _take_away(_lock_of(repository, ref)):
+                    raise
+                abandoned, pause = True, 0.0
             time.sleep(pause)
         else:
             return True
+
+
+def _lock_of(repository: Repository, ref: str) -> Path:
+    return repository.common / f"{ref}.lock"
+
+
+def _take_away(lock: Path) -> bool:
+    """Remove a lock file that nobody has touched for longer than any git needs; tell whether another try may help.
+
+    Whoever held it was killed. Git itself leaves that to people, because it cannot know who else writes; these refs are
+    ours, and a move of one takes milliseconds.
+    """
+    first = _known(lock)
+    while first is not None and time.time() - first[1] < ABANDONED:
+        time.sleep(ABANDONED / 20)
+        if _known(lock) != first:
+            return True  # it is in use
+    if first is not None:
+        lock.unlink(missing_ok=True)
+    return first is not None
+
+
+def _known(lock: Path) -> tuple[int, float] | None:
+    try:
+        found = lock.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime

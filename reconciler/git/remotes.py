@@ -9,11 +9,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from reconciler.git import text
+
 if TYPE_CHECKING:
     from reconciler.git import Repository
 
 EVERYTHING = 1_000_000_000
 """A depth that no history has. Not git's own word for it, `--unshallow`: that completes all branches, too."""
+
+PATIENCE = 120.0
+"""Seconds for one command that speaks with a remote. A ledger is small; a history that has to be completed takes longer
+than its tip, and still not this long."""
 
 _FETCH = (
     "--quiet", "--refmap=", "--no-tags", "--no-prune", "--no-write-fetch-head", "--no-recurse-submodules",
@@ -31,7 +37,7 @@ _QUIET = ("-c", "advice.pushUpdateRejected=false", "-c", "color.ui=false")
 def remote_tip(repository: Repository, remote: str, ref: str) -> str | None:
     """Return the commit that a ref is at in a remote; `None` where it has none. Raises `GitFailed`."""
     # The argument is a pattern that also matches at the end of longer names.
-    for line in repository.line("ls-remote", "--", remote, ref).splitlines():
+    for line in _asked(repository, "ls-remote", "--", remote, ref).splitlines():
         commit, _, name = line.partition("\t")
         if name == ref:
             return commit
@@ -44,12 +50,16 @@ def fetch(repository: Repository, remote: str, ref: str, depth: int | None = Non
     `depth` completes, in a clone that was cut, the history of this ref alone.
     """
     deepen = () if depth is None else (f"--depth={depth}",)
-    repository.run(*_QUIET, "fetch", *_FETCH, *deepen, "--", remote, ref)
+    _asked(repository, *_QUIET, "fetch", *_FETCH, *deepen, "--", remote, ref)
 
 
 def push(repository: Repository, remote: str, ref: str) -> None:
     """Push a ref to the one of its name in a remote. Raises `GitFailed`, also where the remote has something else."""
-    repository.run(*_QUIET, "push", *_PUSH, "--", remote, f"{ref}:{ref}")
+    _asked(repository, *_QUIET, "push", *_PUSH, "--", remote, f"{ref}:{ref}")
+
+
+def _asked(repository: Repository, *arguments: str) -> str:
+    return text(repository.reach(*arguments, within=PATIENCE))
 
 
 def without_password(text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.errors import InvalidInput, Location, Problem
-from reconciler.manifest.files import Found, ManifestFile, find
+from reconciler.manifest.files import Found, ManifestFile, find, read_file
 from reconciler.manifest.problems import in_order
 from reconciler.manifest.reader import read
 from reconciler.manifest.schema import FileManifest, read_document
@@ -60,7 +60,7 @@ def combine(manifests: Mapping[str, FileManifest], problems: Iterable[Problem] =
 
 def _read_file(file: ManifestFile) -> FileManifest:
     try:
-        data = file.path.read_bytes()
+        data = read_file(file.path)
     except OSError as error:
         message = f"this file cannot be read: {error.strerror}"
         return FileManifest(problems=(Problem("unreadable_file", message, Location(file.name, 1, 1)),))

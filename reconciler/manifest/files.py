@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +13,44 @@ from reconciler.errors import Location, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import BinaryIO
 
 SUFFIXES = frozenset([".yaml", ".yml"])
 """The endings of manifests inside a folder; a file that is given by name may have any."""
+
+
+MAX_FILE = 64 * 1024 * 1024
+"""Bytes of a manifest, at most: 100,000 resources with six pairs have some 25 million."""
+
+
+def read_file(path: Path, limit: int = MAX_FILE, *, pipes: bool = False) -> bytes:
+    """Return what a file holds. Raises `OSError` (its `strerror` says why), also for what is larger than `limit`.
+
+    What is no regular file could keep the run waiting for ever, so only a person may name one (`pipes`).
+    """
+    # Opening a pipe that nobody writes to would wait already.
+    flag = 0 if pipes else os.O_NONBLOCK
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | flag)) as file:
+        known = os.fstat(file.fileno())
+        if not stat.S_ISREG(known.st_mode) and not pipes:
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        # As much as is told, and a byte to see whether that is all: asked for the limit, Python sets that much aside.
+        data = file.read(known.st_size + 1) if known.st_size <= limit else b""
+        more = list(_chunks(file, limit - len(data))) if len(data) > known.st_size else []
+    size = len(data) + sum(map(len, more))
+    if max(size, known.st_size) > limit:
+        raise OSError(errno.EFBIG, f"it is larger than {limit // 1024 // 1024} MiB", str(path))
+    return b"".join([data, *more])
+
+
+def _chunks(file: BinaryIO, left: int) -> Iterator[bytes]:
+    """Yield the rest of a pipe, or of a file that grows; not much more than `left` bytes of it."""
+    while left >= 0 and (chunk := file.read(_CHUNK)):
+        left -= len(chunk)
+        yield chunk
+
+
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +80,16 @@ def find(paths: Sequence[Path], *, root: Path, skip: frozenset[Path] = frozenset
     """Return the manifests among `paths`, which are files or folders (searched recursively).
 
     Hidden names, links to folders and the files in `skip` are left out; a file that is reached twice counts once. A
-    file link that leads out of the folder that was given, and what cannot be looked into, is a problem. Raises
+    file link that leads out of the folder that was given, a path below `root` that a link leads out of it, and what
+    cannot be looked into, is a problem. Raises
     `FileNotFoundError` (its `filename` is the path) for a path that does not exist: the caller knows who named it.
     """
     search = _Search(root)
     for path in paths:
         if not _exists(path):
             raise FileNotFoundError(2, "no such file or folder", str(path))
+        if search.leads_out(path):
+            continue
         if path.is_dir():
             search.folder(path)
         else:
@@ -74,6 +114,16 @@ class _Search:
         self._root = root
         self.reached: dict[Path, Path] = {}
         self.problems: list[Problem] = []
+
+    def leads_out(self, path: Path) -> bool:
+        """Tell whether a path looks as if it were below the root, and a link on the way leads out of there."""
+        if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(self._root)):  # noqa: PTH100 - no links followed
+            return False
+        if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self._root)):
+            return False
+        message = "this link leads out of the folder of the settings: name the place that it leads to instead"
+        self._complain("link_outside", path, message)
+        return True
 
     def take(self, path: Path) -> None:
         """Take a file; of several names the first that is no link stays."""

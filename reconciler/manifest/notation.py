@@ -1,6 +1,7 @@
 """How keys and values are written, and which ones no manifest may hold.
 
-Whatever may be held is written so that YAML 1.2 and 1.1 read the same string, whichever parser reads it.
+Whatever may be held is written so that YAML 1.2 and 1.1 read the same string, whichever parser reads it, and so that
+no CI service takes it for a command when a manifest is printed to a log.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from reconciler.credentials import looks_like
 from reconciler.kinds import KINDS
 from reconciler.manifest.scalars import resolve
 from reconciler.model import MAX_KEY, MAX_VALUE
+from reconciler.words import commands_in, without_commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,11 +65,13 @@ def scalar(value: Value | None, style: str, *, flow: bool = False) -> str:
         return "null"
     if not isinstance(value, str):
         return json.dumps(value)
+    if commands_in(value):
+        style = FRESH
     if style in (PLAIN, FRESH) and _plain(value, style, flow=flow):
         return value
     if style == "'" and value.isprintable():
         return "'" + value.replace("'", "''") + "'"
-    return f'"{"".join(map(_escaped, value))}"'
+    return f'"{without_commands("".join(map(_escaped, value)))}"'
 
 
 def _plain(text: str, style: str, *, flow: bool) -> bool:
@@ -118,6 +123,8 @@ def in_block(fresh: Fresh, indent: str, step: str, quotes: Quotes) -> Iterator[s
 def fits_literal(text: str) -> bool:
     """Tell whether a text can be a literal block scalar: printable lines, the first of them not indented."""
     body = text.removesuffix("\n")
+    if commands_in(text) or re.search(r"(?m)^ *::", text):
+        return False
     if "\n" not in text or body[:1] in ("", " ", "\n") or body.endswith("\n"):
         return False
     return all(line.isprintable() for line in body.split("\n"))
@@ -150,6 +157,17 @@ def unfit_value(value: Json, kind: str) -> str | None:
     if abs(value) >= _TOO_LARGE if isinstance(value, int) else not math.isfinite(value):
         return "this number cannot be written as one: store it as a string"
     return None
+
+
+def unfit_secret(value: Json) -> str | None:
+    """Say why a manifest that does not allow for it may not hold this value: it looks like a key."""
+    what = looks_like(value) if isinstance(value, str) else None
+    if what is None:
+        return None
+    return (
+        f"this value looks like {what}, which is not written to a manifest: take it off the API (and revoke it, if it "
+        "is one), or declare it by hand, with allow_secret_like: true on the resource"
+    )
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")

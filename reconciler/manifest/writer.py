@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from reconciler.kinds import KINDS
 from reconciler.manifest.draft import Draft, Unsafe
-from reconciler.manifest.notation import Fresh, unfit_key, unfit_value
+from reconciler.manifest.notation import Fresh, unfit_key, unfit_secret, unfit_value
 from reconciler.manifest.patch import patch
 from reconciler.manifest.reader import read
 from reconciler.manifest.schema import VERSION, read_document
@@ -125,11 +125,18 @@ class _State:
         self.inherited: Mapping[str, Value | None] = defaults.get("metadata") or Map()
         self.ignore: tuple[str, ...] = tuple(defaults.get("ignore") or ())
         self.exclusive: bool = defaults.get("ownership") == Ownership.EXCLUSIVE
+        self.root = root
 
     @cached_property
     def text(self) -> str:
         """The text without a byte order mark."""
         return self.data.decode().removeprefix("\ufeff")
+
+    def allows_secret_like(self, ref: Ref) -> bool:
+        """Tell whether a resource says that its values may look like keys."""
+        section = self.root.get(KINDS[ref.kind].plural)
+        node = section.get(ref.id) if isinstance(section, Map) else None
+        return isinstance(node, Map) and node.get("allow_secret_like") is True
 
     @property
     def ends(self) -> bool:
@@ -312,6 +319,8 @@ def _unfit(state: _State, one: Put | Drop) -> str | None:
     if isinstance(one, Drop):
         return None
     message = unfit_key(one.key) or (None if one.value is None else unfit_value(one.value, one.ref.kind))
+    if message is None and not state.allows_secret_like(one.ref):
+        message = unfit_secret(one.value)
     if message is None and matches(one.key, desired.ignore):
         return "this key is ignored, so it cannot be declared: narrow the globs of ignore first"
     return message
@@ -440,7 +449,7 @@ def _sorted_out(state: _State, one: Declaration) -> tuple[dict[str, Value], dict
         value = one.metadata[key]
         if value is None or (isinstance(key, str) and matches(key, state.ignore)):
             continue
-        message = unfit_key(key) or unfit_value(value, one.ref.kind)
+        message = unfit_key(key) or unfit_value(value, one.ref.kind) or unfit_secret(value)
         if message is None and len(fit) >= MAX_PAIRS:
             message = f"a resource declares at most {MAX_PAIRS} pairs: remove some at the API"
         if message is None:

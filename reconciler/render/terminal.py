@@ -52,7 +52,7 @@ def plan(document: Document) -> str:
         count = _count(document.summary.resources, "resource")
         lines = [f"Nothing to do: {count} as declared{released} ({_base(document)})."]
         return _text([*_released(document), *_notes(document), *lines])
-    lines = [*_heading(document), "", *_shown(document, _fields), *_released(document)]
+    lines = [*_heading(document), "", *_shown(document, _fields), *_released(document), *_spared(document)]
     lines += [*_notes(document), *_warnings(document), *_errors(document)]
     lines.append(style(_summary(document), bold=True))
     return _text(lines)
@@ -92,6 +92,17 @@ def application(document: Document, told: int = 0) -> str:
     return _text(lines)
 
 
+def proposal(document: Document, forecast: str) -> str:
+    """Return what a person should know before agreeing to an apply: where, against which base, how much."""
+    summary, pairs = document.summary, document.summary.pairs
+    counts = [
+        f"{_count(summary.update, 'resource')} to update (+{pairs.add} ~{pairs.replace} -{pairs.remove})",
+        *([f"{_count(summary.blocked, 'field')} blocked"] if summary.blocked else []),
+        forecast,
+    ]
+    return _text([f"Target {_where(document)}, {_base(document)}: {', '.join(counts)}."])
+
+
 def aside(document: Document) -> str:
     """Return what a result of one line leaves out: why its base is unknown, and how to get at it."""
     return _text(plain(note.message) for note in document.notes if note.code == "no_ledger")
@@ -120,18 +131,22 @@ _ON_THE_BASE = frozenset({"no_ledger", "no_git"})
 
 
 def _heading(document: Document) -> Iterator[str]:
-    target = document.target
-    where = "the embedded emulator" if target.provider == "emulator" else target.base_url or "?"
-    where = "offline: what the base declares stands for what is there" if document.offline else where
     unknown = not document.base.revision and not _attributed(document)
     causes = ", so every difference is unattributed" if unknown else ""
     undoes = f", undoing the run {plain(document.undoes)}" if document.undoes else ""
-    yield f"Target {plain(target.name or '?')} ({plain(where)}), {_base(document)}{causes}{undoes}."
+    yield f"Target {_where(document)}, {_base(document)}{causes}{undoes}."
     for note in document.notes:
         if note.code in _ON_THE_BASE:
             yield style(f"({plain(note.message)})", dim=True)
     if document.undoes:
         yield "Git stays ahead of a rollback: revert the commit as well, or the next apply brings it back."
+
+
+def _where(document: Document) -> str:
+    target = document.target
+    where = "the embedded emulator" if target.provider == "emulator" else target.base_url or "?"
+    where = "offline: what the base declares stands for what is there" if document.offline else where
+    return f"{plain(target.name or '?')} ({plain(where)})"
 
 
 def _attributed(document: Document) -> bool:
@@ -242,6 +257,21 @@ def _released(document: Document) -> Iterator[str]:
 
 
 _RELEASED_SHOWN = 20
+
+
+def _spared(document: Document) -> Iterator[str]:
+    """Yield what `--only` leaves alone, although it differs."""
+    if not document.spared:
+        return
+    yield style("Left alone by --only, although it differs:", bold=True)
+    for one in document.spared[:_SPARED_SHOWN]:
+        yield f"  {plain(f'{one.kind}/{one.id}')}  {', '.join(map(plain, one.keys))}"
+    if len(document.spared) > _SPARED_SHOWN:
+        yield f"  and {_count(len(document.spared) - _SPARED_SHOWN, 'resource')} more"
+    yield ""
+
+
+_SPARED_SHOWN = 20
 
 
 def _missing(document: Document) -> Iterator[str]:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from reconciler import OWN_FOLDER
-from reconciler.addresses import InsecureUrl, is_header_value, parse_base_url
+from reconciler.addresses import InsecureUrl, is_allowed, is_header_value, is_remote_name, parse_base_url
 from reconciler.dialects import DIALECTS, Dialect, Removals
 from reconciler.errors import InvalidInput, Location, Problem, WrongUsage
 from reconciler.gateway.providers import PROVIDERS, Provider
@@ -34,7 +34,7 @@ from reconciler.settings.file import (
 from reconciler.words import meant, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from reconciler.manifest.tree import YamlFile
@@ -46,8 +46,12 @@ ONLY_TARGET = "default"
 
 CONFIG_VARIABLE = "RECONCILER_CONFIG"
 TARGET_VARIABLE = "RECONCILER_TARGET"
+HOSTS_VARIABLE = "RECONCILER_ALLOWED_HOSTS"
+"""Where it is set, no call and no key goes to any other host, whatever a settings file says."""
+COMMANDS_VARIABLE = "RECONCILER_ALLOW_COMMANDS"
+"""`1`: what the settings file says may run commands."""
 
-__all__ = ["InvalidSettings", "Key", "Rate", "Settings", "Target", "parse_percent", "resolve"]
+__all__ = ["InvalidSettings", "Key", "Rate", "Settings", "Target", "Timeouts", "parse_percent", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +71,24 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long to wait, in seconds: for a connection, for the next byte of an answer, and for a whole run.
+
+    `None`: as long as is usual, which for a run is as long as it takes.
+    """
+
+    connect: float | None = None
+    read: float | None = None
+    run: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Where to reconcile, and how.
 
     `manifests` are paths below the root (or absolute); `writes` has the dialect of each kind, by name, that the file
-    tells. `location` is the place of its name in the settings file, `None` where the environment made it up.
+    tells. `mask` are globs of keys whose values nobody is shown. `confirm` has to be typed before an apply, in place of
+    yes. `location` is the place of its name in the settings file, `None` where the environment made it up.
     """
 
     name: str
@@ -84,10 +101,13 @@ class Target:
     manifests: tuple[Path, ...] = ()
     parallelism: int = PARALLELISM
     rate: Rate = Rate()
+    timeouts: Timeouts = Timeouts()
     writes: Mapping[str, Dialect] = field(default_factory=dict)
     removals: Removals = Removals.BLOCK
     missing: Literal["error", "warn"] = "error"
     ledger_remote: str | None = None
+    mask: tuple[str, ...] = ()
+    confirm: str | None = None
     location: Location | None = None
     manifests_at: tuple[Location, ...] = ()
 
@@ -110,8 +130,10 @@ class Target:
     def credential(self, env: Mapping[str, str]) -> SecretStr | None:
         """Return the key, `None` where none is to be sent; it hides itself when printed.
 
-        Raises `InvalidInput` where the variable has no key, or one that cannot stand in a header.
+        Raises `InvalidInput` where the host is none of those that the environment allows (before any key is looked at),
+        and where the variable has no key, or one that cannot stand in a header.
         """
+        self._check_host(env)
         if self.key is None:
             return None
         key = env.get(self.key.variable, "").strip()
@@ -126,6 +148,18 @@ class Target:
             )
             raise InvalidInput(Problem("bad_key", message, self.location))
         return SecretStr(key)
+
+    def _check_host(self, env: Mapping[str, str]) -> None:
+        hosts = env.get(HOSTS_VARIABLE)
+        if hosts is None or self.provider.embedded or is_allowed(self.base_url, hosts):
+            return
+        bound = (
+            f"{HOSTS_VARIABLE} allows {shown(hosts)}" if hosts.strip() else f"{HOSTS_VARIABLE} allows no host at all"
+        )
+        message = (
+            f"{bound}, and target {self.name} is at {shown(urlsplit(self.base_url).netloc)}: nothing is sent there"
+        )
+        raise InvalidInput(Problem("host_not_allowed", message, self.location))
 
     def existing_manifests(self) -> tuple[Path, ...]:
         """Return the manifest paths; raises `InvalidInput` for each that does not exist."""
@@ -168,7 +202,7 @@ def resolve(*, cwd: Path, env: Mapping[str, str], config: str | None, target: st
     file = _settings_file(cwd, env, config)
     if file is None:
         return Settings(cwd, None, _target_of_environment(cwd, env, asked))
-    return _from_file(file, asked)
+    return _from_file(file, asked, env)
 
 
 def _settings_file(cwd: Path, env: Mapping[str, str], config: str | None) -> Path | None:
@@ -189,14 +223,16 @@ def _upwards(cwd: Path) -> Iterator[Path]:
     yield from folders[: depth + 1]
 
 
-def _from_file(file: Path, asked: _Asked | None) -> Settings:
+def _from_file(file: Path, asked: _Asked | None, env: Mapping[str, str]) -> Settings:
     model, document = read_settings(file)
     name = _choice(model, asked, document)
+    if env.get(COMMANDS_VARIABLE) != "1":
+        _check_remote(name, model.targets[name].ledger_remote, document, file.parent)
     guards = model.guards
     return Settings(
         file.parent,
         file,
-        _target_of_file(name, model.targets[name], document, file.parent),
+        _target_of_file(name, model.targets[name], document, file.parent, model.mask),
         Guards(guards.max_changed, guards.max_removed, guards.at_least),
     )
 
@@ -235,7 +271,23 @@ def _choice(model: SettingsModel, asked: _Asked | None, document: YamlFile) -> s
     raise InvalidInput(Problem("no_target", message, document.location(document.root.at)))
 
 
-def _target_of_file(name: str, model: TargetModel, document: YamlFile, root: Path) -> Target:
+def _check_remote(target: str, remote: str | None, document: YamlFile, root: Path) -> None:
+    """Raise `InvalidInput` for a ledger remote that would let the settings file say what git runs, or whom it asks.
+
+    A URL names a helper or a program of ssh, a path may lead to a repository with settings and hooks of its own. The
+    name of a remote leads to what git itself has been configured to do.
+    """
+    if remote is None or (is_remote_name(remote) and not (root / remote).exists()):
+        return
+    message = (
+        "ledger_remote must be the name of a remote that git knows (`git remote`), for git runs commands for anything "
+        f"else; {COMMANDS_VARIABLE}=1 in the environment allows that"
+    )
+    place = document.root["targets"][target].values_at["ledger_remote"]
+    raise InvalidInput(Problem("command_not_allowed", message, document.location(place)))
+
+
+def _target_of_file(name: str, model: TargetModel, document: YamlFile, root: Path, mask: Sequence[str] = ()) -> Target:
     targets = document.root["targets"]
     node = targets[name]
     provider = PROVIDERS[model.provider]
@@ -252,10 +304,13 @@ def _target_of_file(name: str, model: TargetModel, document: YamlFile, root: Pat
         manifests=tuple(root / path for path in model.manifests),
         parallelism=model.parallelism,
         rate=Rate(model.rate.reads_per_minute, model.rate.writes_per_minute),
+        timeouts=Timeouts(model.timeouts.connect, model.timeouts.read, model.timeouts.run),
         writes=MappingProxyType({kind: DIALECTS[dialect] for kind, dialect in model.writes.items()}),
         removals=Removals(model.removals),
         missing=model.missing,
         ledger_remote=model.ledger_remote,
+        mask=(*mask, *model.mask),
+        confirm=model.confirm,
         location=document.location(targets.keys_at[name]),
         manifests_at=_places_of(listed, targets.keys_at[name], document, len(model.manifests)),
     )

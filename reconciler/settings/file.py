@@ -9,15 +9,17 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 from pydantic_core import PydanticCustomError
 
 from reconciler.addresses import HEADER_VALUE, InsecureUrl, parse_base_url
+from reconciler.credentials import any_looks_so, looks_like
 from reconciler.dialects import DIALECTS
 from reconciler.errors import InvalidInput, Location, Problem
 from reconciler.gateway.providers import PROVIDERS, Provider
 from reconciler.guard import Guards
 from reconciler.kinds import KINDS
+from reconciler.manifest.files import read_file
 from reconciler.manifest.problems import OURS, Strict, Violation, in_order, problem_of, twice_problems, violations
 from reconciler.manifest.reader import read
 from reconciler.manifest.schema import VERSION, Version
-from reconciler.manifest.tree import Map, YamlFile
+from reconciler.manifest.tree import Map, Seq, YamlFile
 from reconciler.words import meant, shown
 
 if TYPE_CHECKING:
@@ -81,6 +83,9 @@ PerMinute = Annotated[float, Field(gt=0)]
 TargetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)]
 HeaderText = Annotated[str, StringConstraints(pattern=HEADER_VALUE.pattern)]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Glob = Annotated[str, StringConstraints(min_length=1)]
+Typed = Annotated[str, StringConstraints(pattern=r"^\S(?:.*\S)?$", max_length=100)]  # a line, as a person can type it
 Remote = Annotated[str, StringConstraints(pattern=r"^[^-\s][^\s]*$")]  # git would take a leading dash for an option
 KindName = Annotated[str, AfterValidator(_one_of("unknown_kind", "kind", KINDS))]
 DialectName = Annotated[str, AfterValidator(_one_of("unknown_dialect", "dialect", DIALECTS))]
@@ -92,6 +97,17 @@ class RateModel(Strict):
 
     reads_per_minute: PerMinute | None = Field(default=None, description="Reads a minute, at most.")
     writes_per_minute: PerMinute | None = Field(default=None, description="Writes a minute, at most.")
+
+
+class TimeoutsModel(Strict):
+    """How long to wait, in seconds."""
+
+    connect: Seconds | None = Field(default=None, description="For a connection.")
+    read: Seconds | None = Field(default=None, description="For the next byte of an answer.")
+    run: Seconds | None = Field(default=None, description="For the whole run; then nothing new is begun.")
+
+
+_MASK = "Globs of keys whose values are shown to nobody, in no format."
 
 
 class TargetModel(Strict):
@@ -111,6 +127,7 @@ class TargetModel(Strict):
         default=PARALLELISM, description="Requests at the same time."
     )
     rate: RateModel = Field(default=RateModel(), description="Ceilings, kept as a steady pace.")
+    timeouts: TimeoutsModel = Field(default=TimeoutsModel(), description="How long to wait for the API.")
     writes: dict[KindName, DialectName] = Field(default={}, description="How the API treats an update, by kind.")
     removals: Literal["block", "blank"] = Field(
         default="block",
@@ -120,6 +137,8 @@ class TargetModel(Strict):
         default="error", description="What a declared id is that the API does not know."
     )
     ledger_remote: Remote | None = Field(default=None, description="The git remote that the ledger is shared by.")
+    mask: list[Glob] = Field(default=[], description=_MASK)
+    confirm: Typed | None = Field(default=None, description="What has to be typed before an apply, in place of yes.")
 
 
 _GUARDS = Guards()
@@ -142,6 +161,7 @@ class SettingsModel(Strict):
     default_target: str | None = Field(default=None, description="The target where no other is asked for.")
     targets: dict[TargetName, TargetModel] = Field(min_length=1, description="Where to reconcile, by name.")
     guards: GuardsModel = Field(default=GuardsModel(), description="Limits that stop an apply.")
+    mask: list[Glob] = Field(default=[], description=_MASK)
 
 
 class InvalidSettings(InvalidInput):
@@ -174,7 +194,7 @@ def _manifests_named(document: YamlFile, root: Path) -> Iterator[tuple[Path, ...
 
 def _bytes_of(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_file(file)
     except OSError as error:
         message = f"the settings file cannot be read: {error.strerror}"
         raise InvalidInput(Problem("unreadable_file", message, Location(file.name, 1, 1))) from error
@@ -186,6 +206,8 @@ def _validated(document: YamlFile) -> SettingsModel:
         raise InvalidInput(*in_order(document.problems))
     problems = [*document.problems, *twice_problems(document, lambda _owner, _key: None)]
     problems += _across(document)
+    if any_looks_so(text for text, _ in _texts(document.root)):
+        problems += _keys_in(document)
     try:
         model = SettingsModel.model_validate({} if document.root is None else document.root)
     except ValidationError as error:
@@ -195,6 +217,25 @@ def _validated(document: YamlFile) -> SettingsModel:
     if problems:
         raise InvalidInput(*in_order(problems))
     return model
+
+
+def _texts(node: Any, at: int = 0) -> Iterator[tuple[str, int]]:
+    """Yield every text of the file, keys of maps as well, with its place."""
+    if isinstance(node, str):
+        yield node, at
+    for key, value in node.items() if isinstance(node, Map) else ():
+        yield key, node.keys_at[key]
+        yield from _texts(value, node.values_at[key])
+    for value, place in zip(node, node.items_at, strict=True) if isinstance(node, Seq) else ():
+        yield from _texts(value, place)
+
+
+def _keys_in(document: YamlFile) -> Iterator[Problem]:
+    """Yield the places where a key itself was written; none of it is shown."""
+    for text, place in _texts(document.root):
+        if (what := looks_like(text)) is not None:
+            message = f"this looks like {what}: a key itself is never written here, only the name of its variable"
+            yield Problem("secret_like", message, document.location(place))
 
 
 def _holds(problem: Problem, document: YamlFile) -> bool:
@@ -244,15 +285,24 @@ _EXPECTED = {
     "rate": "a map of reads_per_minute, writes_per_minute",
     "reads_per_minute": "a number greater than 0",
     "writes_per_minute": "a number greater than 0",
+    "timeouts": "a map of connect, read, run",
+    "connect": "a number of seconds greater than 0, at most a day",
+    "read": "a number of seconds greater than 0, at most a day",
+    "run": "a number of seconds greater than 0, at most a day",
     "writes": f"a map of kinds and dialects ({', '.join(DIALECTS)})",
     "removals": "block or blank",
     "missing": "error or warn",
     "ledger_remote": "the name of a git remote",
+    "mask": "a list of globs, none of them empty",
+    "confirm": "the text to be typed, in quotes where YAML would take it for something else",
     "guards": "a map of max_changed, max_removed, at_least",
     "max_changed": "a percentage from 0 to 100, such as 30%",
     "max_removed": "a percentage from 0 to 100, such as 30%",
     "at_least": "a whole number, 0 or more",
 }
+
+
+_PARTS: Mapping[str, type[Strict]] = {"rate": RateModel, "timeouts": TimeoutsModel}
 
 
 def _known_fields(path: tuple[str | int, ...]) -> Iterable[str]:
@@ -261,7 +311,7 @@ def _known_fields(path: tuple[str | int, ...]) -> Iterable[str]:
         return GuardsModel.model_fields
     if path[0] != "targets":
         return SettingsModel.model_fields
-    return TargetModel.model_fields if len(path) == 3 else RateModel.model_fields
+    return _PARTS.get(str(path[2]) if len(path) > 3 else "", TargetModel).model_fields
 
 
 def _worded(violation: Violation, document: YamlFile) -> Problem:

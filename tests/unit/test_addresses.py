@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.addresses import InsecureUrl, is_header_value, is_loopback, is_loopback_address, parse_base_url
+from reconciler.addresses import (
+    InsecureUrl,
+    is_allowed,
+    is_header_value,
+    is_loopback,
+    is_loopback_address,
+    is_remote_name,
+    parse_base_url,
+)
 
 
 @pytest.mark.parametrize(
@@ -77,3 +85,62 @@ def test_no_text_breaks_the_reading_of_a_base_url(text: str) -> None:
         except ValueError:
             continue
         assert parse_base_url(url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts", "allowed"),
+    [
+        ("https://api.openai.com/v1", "api.openai.com", True),
+        ("https://api.openai.com/v1", "API.OpenAI.com", True),
+        ("https://api.openai.com/v1", "a.b, api.openai.com", True),
+        ("https://api.openai.com/v1", "a.b  api.openai.com\n", True),
+        ("https://api.openai.com/v1", "api.openai.com:443", True),
+        ("https://api.openai.com:8443/v1", "api.openai.com", True),
+        ("https://api.openai.com:8443/v1", "api.openai.com:443", False),
+        ("http://127.0.0.1:8080/v1", "127.0.0.1:8080", True),
+        ("http://localhost/v1", "localhost:80", True),
+        ("http://[::1]:8080/v1", "[::1]:8080", True),
+        ("http://[::1]:8080/v1", "[::1]:80", False),
+        ("http://[::1]:8080/v1", "::1", True),
+        ("https://x.services.ai.azure.com/api", "*.services.ai.azure.com", True),
+        ("https://a.b.corp/api", "*.corp", True),
+        ("https://a.b.corp:1/api", "*.corp:1", True),
+        ("https://a.b.corp:1/api", "*.corp:2", False),
+        ("https://corp/api", "*.corp", False),
+        ("https://evilcorp/api", "*.corp", False),
+        ("https://evil-openai.com", "openai.com", False),
+        ("https://api.openai.com.evil.org", "api.openai.com", False),
+        ("https://api.openai.com.evil.org", "*.openai.com", False),
+        ("https://evil.org%2f.corp/api", "*.corp", False),
+        ("https://x", "", False),
+        ("https://x", " , ", False),
+        ("https://x", "*", False),
+        ("https://x", "*.", False),
+        ("https://x", "*x", False),
+        ("https://x", "https://x", False),
+        ("https://x", "x:", False),
+    ],
+)
+def test_a_host_is_allowed_by_a_rule_that_covers_it_and_by_nothing_else(url, hosts, allowed):
+    assert is_allowed(url, hosts) is allowed
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [
+        ("origin", True),
+        ("up/stream-2.x", True),
+        ("https://x/y", False),
+        ("ext::sh", False),
+        ("git@x:y", False),
+        ("../x", False),
+        ("a/../b", False),
+        ("./x", False),
+        ("/x", False),
+        ("-x", False),
+        ("", False),
+        ("a b", False),
+    ],
+)
+def test_the_name_of_a_remote_can_be_nothing_else(name, fits):
+    assert is_remote_name(name) is fits

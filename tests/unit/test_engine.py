@@ -8,6 +8,7 @@ from fakes import FakeApi
 from reconciler.compare import Action, Rules, judge
 from reconciler.dialects import AUTO, MERGE, MERGE_EMPTY, MERGE_NULL, REPLACE, Removals
 from reconciler.engine import Application, Brake, apply, observe
+from reconciler.engine.breaker import AT_LARGE, BREAKER, CERTAIN, CERTAIN_BREAKER, Breaker
 from reconciler.engine.lessons import Lessons
 from reconciler.engine.reading import SAMPLE
 from reconciler.errors import ApiError, Fault, ReconcilerError, TargetRefused
@@ -1017,3 +1018,193 @@ def test_calls_that_bring_a_large_change_no_further_come_to_an_end(told):
         (outcome,) = carry_out(api, changes_for(desire(declared, REFS[:1]), api, rules), rules).outcomes
         assert outcome.status is OutcomeStatus.FAILED
         assert outcome.writes <= 2
+
+
+# --- the breaker
+
+
+MANY = [Ref("thread", f"t{index:03}") for index in range(200)]
+
+
+def failing_reads(code):
+    return Scripted(REPLACE, {}, on_get=lambda *_: Unread(Fault(code, f"it is {code}", 503, "req_1")))
+
+
+@pytest.mark.parametrize("code", sorted(AT_LARGE - CERTAIN))
+@pytest.mark.parametrize("parallelism", [1, 4])
+def test_a_run_whose_every_read_fails_is_ended(code, parallelism):
+    seen = look(failing_reads(code), MANY, parallelism=parallelism)
+    assert seen.reads < BREAKER + parallelism
+    (refusal,) = seen.refusals
+    assert refusal.fault.code == "breaker"
+    assert f"{BREAKER} resources in a row failed" in str(refusal)
+    assert f"it is {code} (request req_1)" in str(refusal)
+    codes = [reading.fault.code for reading in seen.readings.values()]
+    assert (codes.count(code), codes.count("not_attempted")) == (BREAKER, len(MANY) - BREAKER)
+
+
+@pytest.mark.parametrize("code", sorted(CERTAIN))
+def test_what_fails_for_everybody_alike_ends_a_run_early(code):
+    seen = look(failing_reads(code), MANY, parallelism=1)
+    assert seen.reads == CERTAIN_BREAKER
+    assert [refusal.fault.code for refusal in seen.refusals] == ["breaker"]
+
+
+def test_one_bad_moment_for_all_calls_in_flight_ends_nothing():
+    class Hiccup(FakeApi):
+        async def fetch(self, ref):
+            reading = await super().fetch(ref)
+            return Unread(Fault("network", "reset")) if len(self.gets) <= 100 else reading
+
+    seen = look(Hiccup(REPLACE, dict.fromkeys(MANY, {})), MANY * 1, parallelism=100)
+    assert not seen.refusals
+
+
+@pytest.mark.parametrize("code", ["rejected", "unserved", "internal", "credential_echoed", "error"])
+def test_what_is_about_each_resource_alone_ends_no_run(code):
+    seen = look(failing_reads(code), MANY[:60])
+    assert seen.reads == 60 or code == "unserved"
+    assert "breaker" not in [refusal.fault.code for refusal in seen.refusals]
+
+
+@pytest.mark.parametrize("success", [Observed({}), Missing(Fault("missing", "gone"))])
+def test_a_success_in_between_begins_the_count_anew(success):
+    def get(api, ref, reading):
+        return success if sum(api.gets.values()) % BREAKER == 0 else Unread(Fault("timeout", "slow"))
+
+    seen = look(Scripted(REPLACE, {}, on_get=get), MANY, parallelism=1)
+    assert (seen.reads, seen.refusals) == (200, [])
+
+
+def failing_writes(fault, spared=lambda _api: False):
+    def post(api, ref, answer):
+        if not spared(api):
+            api.held[ref] = {}
+            raise ApiError(fault)
+        return answer
+
+    return Scripted(REPLACE, dict.fromkeys(MANY, {}), on_post=post)
+
+
+def test_a_run_whose_every_write_fails_is_ended():
+    api = failing_writes(Fault("server_error", "overloaded", 503))
+    rules = Rules(REPLACE)
+    done = carry_out(api, changes_for(desire({"a": "1"}, MANY), api, rules), rules, parallelism=4)
+    assert results(done).count(OutcomeStatus.FAILED) == len(api.posts) < BREAKER + 4
+    assert results(done).count(OutcomeStatus.NOT_ATTEMPTED) == len(MANY) - len(api.posts)
+    assert [refusal.fault.code for refusal in done.refusals] == ["breaker"]
+    assert "in a row failed" in done.outcomes[-1].fault.message
+
+
+def test_writes_that_succeed_now_and_then_end_no_run():
+    api = failing_writes(Fault("server_error", "overloaded", 503), lambda api: len(api.posts) % 20 == 0)
+    rules = Rules(REPLACE)
+    done = carry_out(api, changes_for(desire({"a": "1"}, MANY), api, rules), rules, parallelism=1)
+    assert (len(api.posts), done.refusals) == (200, [])
+
+
+def test_rejected_writes_end_no_run():
+    api = failing_writes(Fault("rejected", "no", 400))
+    rules = Rules(REPLACE)
+    done = carry_out(api, changes_for(desire({"a": "1"}, MANY[:60]), api, rules), rules)
+    assert (len(api.posts), done.refusals) == (60, [])
+
+
+def test_what_failed_when_it_was_planned_does_not_count_while_writing():
+    api = FakeApi(REPLACE, dict.fromkeys(MANY, {}))
+    rules = Rules(REPLACE)
+    unread = [judge(one, Unread(Fault("network", "reset")), None, rules) for one in desire({"a": "1"}, MANY[:60])]
+    done = carry_out(api, [*unread, *changes_for(desire({"a": "1"}, MANY[60:]), api, rules)], rules)
+    assert results(done) == [OutcomeStatus.FAILED] * 60 + [OutcomeStatus.APPLIED] * 140
+    assert not done.refusals
+
+
+def test_a_run_that_ends_already_is_not_ended_once_more():
+    brake, refusals = Brake(), []
+    breaker = Breaker(brake, refusals, 1)
+    brake.pull("interrupted by SIGINT")
+    for _ in range(2 * BREAKER):
+        breaker.note_reading(Unread(Fault("dns", "unknown")))
+    assert refusals == []
+    assert brake.reason == "interrupted by SIGINT"
+
+
+# --- a write of which nobody knows
+
+
+DARK = Unread(Fault("timeout", "no answer to the look"))
+
+
+def after_a_write(reading):
+    return lambda api, _ref, found: reading if api.posts else found
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [(Fault("network", "reset"), "network"), (Fault("server_error", "oops", 503), "server_error")],
+    ids=["reset", "503"],
+)
+def test_a_write_that_cannot_be_looked_at_afterwards_may_have_taken_effect(fault, code):
+    def post(api, ref, answer):
+        raise ApiError(fault)
+
+    api = Scripted(REPLACE, {REFS[0]: {"a": "0"}}, on_get=after_a_write(DARK), on_post=post)
+    rules = Rules(REPLACE)
+    (outcome,) = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules).outcomes
+    assert (outcome.status, outcome.fault.code, outcome.seen) == (OutcomeStatus.FAILED, code, {"a": "0"})
+    assert outcome.fault.message == f"{fault.message} (a write was sent before: it may have taken effect)"
+
+
+def test_an_unusable_answer_that_no_look_settles_may_have_taken_effect():
+    api = Scripted(REPLACE, {REFS[0]: {"a": "0"}}, on_get=after_a_write(DARK), on_post=lambda *_: Observed(None))
+    rules = Rules(REPLACE)
+    (outcome,) = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules).outcomes
+    assert (outcome.status, outcome.fault.code) == (OutcomeStatus.FAILED, "timeout")
+    assert "it may have taken effect" in outcome.fault.message
+
+
+def test_a_resource_that_is_gone_after_a_failed_write_is_missing():
+    def post(api, ref, answer):
+        raise ApiError(Fault("server_error", "oops", 500))
+
+    gone = Missing(Fault("missing", "gone", 404))
+    api = Scripted(REPLACE, {REFS[0]: {"a": "0"}}, on_get=after_a_write(gone), on_post=post)
+    rules = Rules(REPLACE)
+    assert results(carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules)) == [
+        OutcomeStatus.MISSING
+    ]
+
+
+def test_a_rejected_write_says_nothing_of_an_effect():
+    def post(api, ref, answer):
+        raise ApiError(Fault("rejected", "no", 400))
+
+    api = Scripted(REPLACE, {REFS[0]: {"a": "0"}}, on_post=post)
+    rules = Rules(REPLACE)
+    (outcome,) = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules).outcomes
+    assert outcome.fault.message == "no"
+
+
+@pytest.mark.parametrize(
+    ("lands", "status", "code"),
+    [(True, OutcomeStatus.APPLIED, None), (False, OutcomeStatus.FAILED, "in_flight")],
+    ids=["landed", "did not"],
+)
+def test_a_write_whose_answer_is_lost_while_the_run_ends_is_looked_at_once(lands, status, code):
+    brake = Brake()
+
+    class Lost(FakeApi):
+        async def modify(self, ref, entries, attempt=0):
+            if lands:
+                await super().modify(ref, entries, attempt)
+            else:
+                self.posts.append((ref, dict(entries)))
+            brake.pull("interrupted by SIGINT")
+            raise ApiError(Fault("network", "reset", retry_in=3600))
+
+    api = Lost(REPLACE, dict.fromkeys(REFS, {"a": "0"}))
+    rules = Rules(REPLACE)
+    done = carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules, parallelism=1, brake=brake)
+    first = done.outcomes[0]
+    assert (first.status, first.fault and first.fault.code, first.reads) == (status, code, 2)
+    assert len(api.posts) == 1

@@ -10,6 +10,7 @@ from reconciler.gateway.answers import (
     Unusable,
     _compact,
     complaint,
+    echoes,
     metadata_of,
     page,
     parse,
@@ -189,3 +190,48 @@ def test_presentable_words_are_one_printable_line_without_the_secret(text, secre
     assert shown.isprintable()
     assert len(shown) <= 300
     assert secret not in presentable(f"«{secret}»", secret)
+
+
+# --- a credential that comes back
+
+
+KEY = "sk-0123456789abcdefghij"
+ESCAPED = "".join(f"\\u{ord(char):04x}" for char in KEY)
+
+
+def holds(written, secret=KEY):
+    """Tell whether a body with this text in place of its metadata echoes the secret."""
+    body = f'{{"id": "t", "metadata": {written}}}'.encode()
+    return echoes(body, json.loads(body)["metadata"], secret)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param(f'{{"a": "{KEY}"}}', id="a value"),
+        pytest.param(f'{{"a": "Bearer {KEY}, it said"}}', id="a part of a value"),
+        pytest.param(f'{{"{KEY}": "1"}}', id="a key"),
+        pytest.param(f'{{"a": {{"b": [1, {{"{KEY}": null}}]}}}}', id="a nested key"),
+        pytest.param(f'{{"a": [["x", "{KEY}"]]}}', id="a nested value"),
+        pytest.param(f'{{"a": "{ESCAPED}"}}', id="an escaped value"),
+        pytest.param(f'{{"{ESCAPED}": 1}}', id="an escaped key"),
+    ],
+)
+def test_a_credential_is_found_wherever_it_comes_back(written):
+    assert holds(written)
+
+
+@pytest.mark.parametrize(
+    "written", ["{}", '{"a": "1", "b": null, "c": [true, 1.5]}', '{"a": "\\u00e4"}', f'{{"a": "{KEY[:-1]}"}}']
+)
+def test_other_maps_echo_nothing(written):
+    assert not holds(written)
+
+
+def test_a_credential_beside_the_metadata_is_no_echo_in_it():
+    assert not echoes(f'{{"for": "{KEY}", "metadata": {{"a": "1"}}}}'.encode(), {"a": "1"}, KEY)
+
+
+@pytest.mark.parametrize(("secret", "found"), [("x" * 19, False), ("x" * 20, True), ("", False)])
+def test_a_short_credential_may_be_a_word_that_happens_to_be_there(secret, found):
+    assert holds(f'{{"a": "{secret}"}}', secret) is found

@@ -271,3 +271,45 @@ def test_every_kind_is_judged_by_its_row(kind):
     assert read({"id": "c", row.field: {"k": "v"}}, ref=ref) == Observed({"k": "v"})
     assert read({"error": f"{row.noun} not found"}, 404, ref=ref).fault.code == "missing"
     assert f"does not serve {row.plural}" in read(b"", 404, ref=ref).fault.message
+
+
+SPENT = {"error": {"message": "You exceeded your quota.", "type": "requests", "code": "insufficient_quota"}}
+LONG_KEY = "sk-0123456789abcdefghij"
+
+
+@pytest.mark.parametrize("act", [read, write])
+@pytest.mark.parametrize("place", ["code", "type"])
+def test_a_429_that_no_waiting_cures_is_a_refusal(act, place):
+    body = {"error": {"message": "no more", place: "insufficient_quota"}}
+    with pytest.raises(TargetRefused, match="no more") as caught:
+        act(body, 429)
+    assert (caught.value.fault.code, caught.value.fault.status) == ("out_of_quota", 429)
+
+
+def test_a_429_of_which_the_server_says_that_it_passes_is_none():
+    assert read(SPENT, 429, urged=True).fault.code == "rate_limited"
+
+
+def test_the_same_words_with_another_status_are_no_refusal():
+    assert read(SPENT, 400).fault.code == "rejected"
+
+
+@pytest.mark.parametrize("status", [200, 201])
+def test_a_map_with_our_own_credential_is_neither_read_nor_taken_for_written(status):
+    judge_of_ours = judge(secret=LONG_KEY)
+    given = answer({"id": "thread_abc", "metadata": {"a": {"b": [LONG_KEY]}}}, status, request_id="req_1")
+    reading = judge_of_ours.reading(THREAD, given)
+    with pytest.raises(ApiError) as caught:
+        judge_of_ours.written(THREAD, given)
+    assert reading.fault == caught.value.fault
+    assert (reading.fault.code, reading.fault.status, reading.fault.request_id) == (
+        "credential_echoed",
+        status,
+        "req_1",
+    )
+    assert LONG_KEY not in reading.fault.message
+
+
+def test_a_map_without_it_is_observed_with_a_long_credential_too():
+    held = {"a": "b\\c", "n": {"deep": ["x"]}}
+    assert judge(secret=LONG_KEY).reading(THREAD, answer({"metadata": held})) == Observed(held)

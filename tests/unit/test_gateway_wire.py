@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import gc
+import shutil
 import socket
 import ssl
 import struct
-from contextlib import asynccontextmanager
+import subprocess
+import sys
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import aiohttp
 import httpx
 import pytest
+import trustme
+import truststore
 from aiohttp.http_exceptions import BadStatusLine
 
+from reconciler.gateway.failures import CertificateRefused, HostUnknown, TlsFailed
 from reconciler.gateway.transport import BodyTransport
-from reconciler.gateway.wire import _TRANSLATIONS, translated, wire_transport
+from reconciler.gateway.wire import _TRANSLATIONS, translated, trusting_the_system, wire_transport
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b\r\nX-Request-Id: req_1\r\n\r\n{}"
 
@@ -153,20 +160,135 @@ def test_a_refused_connection_is_no_timeout():
         send_to(f"http://127.0.0.1:{unused_port()}/")
 
 
-def test_a_server_without_tls_is_a_connect_error():
-    async def answer_plainly(reader, writer):
-        await reader.read(1)
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+# --- TLS
+
+
+AUTHORITY = trustme.CA()
+LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+FAR_AWAY = dt.datetime(2999, 1, 1, tzinfo=dt.UTC)
+
+
+@pytest.fixture(autouse=True)
+def _no_store_of_the_user(monkeypatch):
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def authority(tmp_path):
+    """The certificate of the authority, as the file that the system's store would have."""
+    path = tmp_path / "authority.pem"
+    AUTHORITY.cert_pem.write_to_path(path)
+    return path
+
+
+def certificate(*names, **times):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    AUTHORITY.issue_cert(*names, **times).configure_cert(context)
+    return context
+
+
+def ask_securely(context, host="127.0.0.1"):
+    """Ask a server that speaks TLS with this context (`None`: that does not) and return its status."""
+
+    async def answer(reader, writer):
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await (reader.readuntil(b"\r\n\r\n") if context else reader.read(1))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
         writer.close()
 
     async def run():
-        server = await asyncio.start_server(answer_plainly, "127.0.0.1", 0)
+        server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
         async with server, wire_transport(1, tls=True) as wire:
             port = server.sockets[0].getsockname()[1]
-            await wire.handle_async_request(httpx.Request("GET", f"https://127.0.0.1:{port}/"))
+            return (await wire.handle_async_request(httpx.Request("GET", f"https://{host}:{port}/"))).status_code
 
-    with pytest.raises(httpx.ConnectError):
-        asyncio.run(run())
+    return asyncio.run(run())
+
+
+def test_a_certificate_that_the_named_file_vouches_for_is_trusted(authority, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    assert ask_securely(certificate("127.0.0.1")) == 200
+
+
+@pytest.mark.skipif(
+    not shutil.which("openssl"), reason="only openssl knows under which name it looks for a certificate"
+)
+def test_a_certificate_that_the_named_folder_vouches_for_is_trusted(authority, monkeypatch, tmp_path):
+    command = ["openssl", "x509", "-noout", "-hash", "-in", str(authority)]
+    name = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    (tmp_path / "store").mkdir()
+    authority.rename(tmp_path / "store" / f"{name}.0")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "store"))
+    assert ask_securely(certificate("127.0.0.1")) == 200
+
+
+def test_an_authority_that_nobody_knows_is_refused_with_what_helps(tmp_path, monkeypatch):
+    with pytest.raises(
+        CertificateRefused, match=r"unable to get local issuer certificate; .* in SSL_CERT_FILE, or add"
+    ):
+        ask_securely(certificate("127.0.0.1"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    with pytest.raises(CertificateRefused, match="SSL_CERT_FILE names a file that is not there"):
+        ask_securely(certificate("127.0.0.1"))
+
+
+@pytest.mark.parametrize(
+    ("names", "times", "words"),
+    [
+        (["other.example"], {}, "IP address mismatch, certificate is not valid for '127.0.0.1'"),
+        (["127.0.0.1"], {"not_after": LONG_AGO}, "has expired; the server needs another one, or the clock"),
+        (["127.0.0.1"], {"not_before": FAR_AWAY, "not_after": FAR_AWAY}, "not yet valid; the server needs another one"),
+    ],
+    ids=["another host", "expired", "not yet valid"],
+)
+def test_a_certificate_that_is_not_right_is_told_with_its_reason(names, times, words, authority, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    with pytest.raises(CertificateRefused, match=words) as caught:
+        ask_securely(certificate(*names, **times))
+    assert "authority" not in str(caught.value)
+
+
+def test_a_name_that_is_not_in_the_certificate_is_refused(authority, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    with pytest.raises(CertificateRefused, match="Hostname mismatch, certificate is not valid for 'localhost'"):
+        ask_securely(certificate("127.0.0.1"), host="localhost")
+
+
+def test_a_server_that_speaks_plainly_is_told_as_such():
+    with pytest.raises(TlsFailed, match="speaks no TLS, maybe plain http"):
+        ask_securely(None)
+
+
+def test_where_the_store_is_a_service_it_is_asked_about_every_certificate():
+    assert isinstance(trusting_the_system("darwin"), truststore.SSLContext)
+    assert not isinstance(trusting_the_system("linux"), truststore.SSLContext)
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="the store is no file there")
+@pytest.mark.parametrize("named", [False, True])
+def test_only_a_system_without_any_store_gets_one_from_us(named, tmp_path, monkeypatch):
+    monkeypatch.setattr(truststore.SSLContext, "wrap_bio", lambda *_, **__: None)  # finds nothing
+    if named:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    assert bool(trusting_the_system().cert_store_stats()["x509"]) is not named
+
+
+KEY = aiohttp.client_reqrep.ConnectionKey("nowhere.invalid", 443, True, True, None, None, None)
+
+
+def test_a_handshake_that_fails_is_no_matter_of_trust():
+    truth = translated(aiohttp.ClientConnectorSSLError(KEY, ssl.SSLError("sslv3 alert handshake failure")))
+    assert type(truth) is TlsFailed
+    assert "handshake failure" in str(truth)
+
+
+def test_a_name_without_an_address_is_told_with_the_name():
+    truth = translated(aiohttp.ClientConnectorDNSError(KEY, socket.gaierror(-2, "Name or service not known")))
+    assert type(truth) is HostUnknown
+    assert str(truth) == "nowhere.invalid: Name or service not known"
 
 
 def test_another_scheme_is_not_supported():

@@ -1,6 +1,12 @@
 """One ref, fetched and pushed between real repositories."""
 
+import os
+import signal
 import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -173,3 +179,131 @@ def test_a_remote_that_begins_with_a_dash_is_no_option(one, remote):
 )
 def test_a_password_in_a_url_is_not_repeated(said, shown):
     assert remotes.without_password(said) == shown
+
+
+# --- nobody is there
+
+
+ACTS = pytest.mark.parametrize("act", [remotes.remote_tip, remotes.fetch, remotes.push])
+
+
+@pytest.fixture
+def slow(tmp_path, one, monkeypatch):
+    """A repository whose ssh waits for ever, with the file that its process and that of its child are told in."""
+    objects.move(one, REF, chain(one, 1)[0], None)
+    script = tmp_path / "ssh.sh"
+    script.write_text(
+        f'#!/bin/sh\nsleep 600 &\necho "$$ $!" >"{tmp_path}/told" && mv "{tmp_path}/told" "{tmp_path}/pids"\nwait\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(script))
+    monkeypatch.setattr(remotes, "PATIENCE", 1.0)
+    return one, tmp_path / "pids"
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def ended(pids):
+    pids = list(pids)
+    deadline = time.monotonic() + 10
+    while any(map(is_running, pids)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not any(map(is_running, pids))
+
+
+@ACTS
+def test_a_remote_that_never_answers_is_given_up_with_all_that_was_started(act, slow):
+    repository, told = slow
+    with pytest.raises(GitFailed, match=r"git [a-z-]+ had not ended after 1 s and was given up.*try the same by hand"):
+        act(repository, "ssh://git@host.invalid/r.git", REF)
+    assert ended(map(int, told.read_text().split()))
+
+
+def test_an_interruption_ends_what_was_started(slow):
+    repository, told = slow
+
+    def interrupt():
+        while not told.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    other = threading.Thread(target=interrupt)
+    other.start()
+    with pytest.raises(KeyboardInterrupt):
+        repository.reach("ls-remote", "ssh://git@host.invalid/r.git", within=60)
+    other.join()
+    assert ended(map(int, told.read_text().split()))
+
+
+def asked_with(one, tmp_path, monkeypatch, **env):
+    """Let git start what it reaches a remote with, and return the environment that it was started in."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    ssh = folder / "ssh"
+    ssh.write_text(f'#!/bin/sh\nenv >"{tmp_path}/env"\necho "$@" >"{tmp_path}/arguments"\nexit 255\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(GitFailed):
+        remotes.remote_tip(one, "ssh://git@host.invalid/r.git", REF)
+    lines = (line.partition("=") for line in (tmp_path / "env").read_text().splitlines())
+    return {name: value for name, _, value in lines}, (tmp_path / "arguments").read_text()
+
+
+def test_ssh_is_told_to_ask_nobody(one, tmp_path, monkeypatch):
+    found, arguments = asked_with(one, tmp_path, monkeypatch, GIT_ASKPASS="window", SSH_ASKPASS="window")
+    assert "-o BatchMode=yes" in arguments
+    assert (found["SSH_ASKPASS"], found["SSH_ASKPASS_REQUIRE"]) == ("", "never")
+    assert found["GIT_ASKPASS"] == "window", "a CI may hand over its token so"
+    assert (found["GIT_TERMINAL_PROMPT"], found["GCM_INTERACTIVE"]) == ("0", "never")
+
+
+@pytest.mark.parametrize("how", ["GIT_SSH_COMMAND", "GIT_SSH", "core.sshCommand"])
+def test_an_ssh_that_the_user_chose_is_left_alone(how, one, tmp_path, monkeypatch):
+    chosen = "ssh" if how == "GIT_SSH" else "ssh -o Mine=yes"
+    if how == "core.sshCommand":
+        git(one.top, "config", how, chosen)
+    _, arguments = asked_with(one, tmp_path, monkeypatch, **({} if "." in how else {how: chosen}))
+    assert "BatchMode" not in arguments
+    assert ("Mine=yes" in arguments) is (how != "GIT_SSH")
+
+
+def test_a_remote_that_wants_a_password_is_told_with_what_helps(one):
+    with Locked() as port, pytest.raises(GitFailed, match="nobody can be asked here: a credential helper"):
+        remotes.remote_tip(one, f"http://127.0.0.1:{port}/r.git", REF)
+
+
+class Locked:
+    """A web server that lets nobody in."""
+
+    def __enter__(self):
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Doorkeeper)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self.thread.start()
+        return self.server.server_address[1]
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+class Doorkeeper(BaseHTTPRequestHandler):
+    """What such a server answers."""
+
+    def do_GET(self):
+        self.send_response(401)
+        self.send_header("www-authenticate", 'Basic realm="r"')
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Say nothing."""

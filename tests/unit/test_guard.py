@@ -64,3 +64,25 @@ def test_only_what_was_read_counts_as_looked_at():
     found = changes(KEPT, REPLACED)
     found.append(judge(Desired(Ref("thread", "x"), {}), Missing(Fault("missing", "gone")), None, Rules(REPLACE)))
     assert scale_of(found) == Scale(read=2, pairs=2)
+
+
+def test_a_refusal_of_removals_counts_pairs():
+    found = changes(*[REMOVED] * 4, *[KEPT] * 6)
+    assert refusals(found, Scale(20, 10), Guards(max_removed=39.5)) == (
+        "max_removed is 39.5%, but 4 of 10 observed pairs would be removed (40.0%)",
+    )
+
+
+def test_the_lines_are_at_thirty_percent_from_ten_resources_on():
+    assert Guards() == Guards(max_changed=30.0, max_removed=30.0, at_least=10)
+    found = changes(*[REPLACED] * 10)
+    assert not refusals(found, Scale(9, 9), Guards())
+    assert len(refusals(found, Scale(10, 10), Guards())) == 1
+
+
+def test_one_resource_counts_once_however_much_of_it_changes():
+    many = ({"a": None, "b": None, "c": "1", "d": "1"}, {"a": "0", "b": "0", "c": "0"})
+    assert refusals(changes(many), Scale(10, 10), Guards(max_changed=5, max_removed=5)) == (
+        "max_changed is 5%, but 1 of 10 resources would have values replaced or removed (10.0%)",
+        "max_removed is 5%, but 2 of 10 observed pairs would be removed (20.0%)",
+    )

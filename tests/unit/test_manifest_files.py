@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from reconciler.errors import InvalidInput, Location, Problem
 from reconciler.kinds import KINDS
 from reconciler.manifest import Manifests, combine, find, load, read_manifest
+from reconciler.manifest.files import read_file
 from reconciler.model import Ref
 
 EMPTY = "version: 1\n"
@@ -161,10 +163,10 @@ def test_a_resource_in_two_files_is_told_at_the_later_and_names_the_other() -> N
 def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "a.yaml")
 
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, flags: int) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(InvalidInput, match="a.yaml:1:1: this file cannot be read: Permission denied"):
         load([tmp_path], root=tmp_path)
 
@@ -180,3 +182,36 @@ def test_the_sample_manifests_are_valid() -> None:
     assert len(manifests.files) >= 3
     for resource in manifests.resources:
         assert resource.ref.id.startswith(KINDS[resource.ref.kind].prefix)
+
+
+def test_only_regular_files_of_a_size_are_read(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml")
+    path = tmp_path / "a.yaml"
+    assert read_file(path) == path.read_bytes()
+    assert read_file(path, len(path.read_bytes())) == path.read_bytes()
+    with pytest.raises(OSError, match="larger than 0 MiB"):
+        read_file(path, len(path.read_bytes()) - 1)
+    with pytest.raises(IsADirectoryError):
+        read_file(tmp_path)
+    with pytest.raises(OSError, match="no regular file"):
+        read_file(Path("/dev/zero"))
+    with pytest.raises(OSError, match="larger than 1 MiB"):
+        read_file(Path("/dev/zero"), 1 << 20, pipes=True)
+
+
+def test_a_path_that_a_link_leads_out_of_the_root_is_a_problem(tmp_path: Path) -> None:
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    outside.mkdir()
+    root.mkdir()
+    write(outside, "a.yaml")
+    file = outside / "a.yaml"
+    (root / "folder").symlink_to(outside)
+    (root / "b.yaml").symlink_to(file)
+    (root / "inner").symlink_to(root)
+    found = find([root / "folder", root / "b.yaml", root / "folder" / "a.yaml"], root=root)
+    assert [problem.code for problem in found.problems] == ["link_outside"] * 3
+    assert found.files == ()
+    # Whoever names the place outside, or reaches the root itself by a link, means it.
+    assert [one.path for one in find([outside], root=root).files] == [file]
+    (root / "b.yaml").unlink()
+    assert find([root / "inner"], root=root).problems == ()

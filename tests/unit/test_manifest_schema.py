@@ -299,3 +299,70 @@ def test_what_stands_before_a_fault_counts_for_resources_declared_twice():
 def test_a_merge_key_in_a_file_that_ends_too_early_is_no_resource():
     found = read_manifest(b"version: 1\nthreads:\n  <<: {x: {}}\n  a: {{\n", "m.yaml")
     assert [str(ref) for ref, _ in found.declared()] == ["thread/a"]
+
+
+KEY = "sk-proj-" + "Ab3_" * 10
+
+
+def secrets(text: str) -> list[str]:
+    problems = read(f"version: 1\n{text}").problems
+    assert all("Ab3_" not in problem.message for problem in problems)
+    return [f"{one.location.line}:{one.location.column}" for one in problems if one.code == "secret_like"]
+
+
+def test_a_value_that_looks_like_a_key_is_refused_at_its_place() -> None:
+    assert secrets(f"threads: {{a: {{metadata: {{x: ok, y: {KEY}}}}}}}") == ["2:36"]
+    assert secrets(f"threads: {{a: {{metadata: {{y: 'token={KEY};'}}}}}}") == ["2:29"]
+    assert secrets(f"threads: {{a: {{metadata: {{y: 'x'}}, accept: [{{key: y, value: {KEY}}}]}}}}") == ["2:60"]
+    assert secrets(f'threads: {{a: {{metadata: {{y: "\\x73k-{KEY[3:]}"}}}}}}') == ["2:29"]
+    assert secrets("threads: {a: {metadata: {y: task-list}}}") == []
+    told = message(f"version: 1\nthreads: {{a: {{metadata: {{y: {KEY}}}}}}}")
+    assert "looks like an OpenAI key" in told
+    assert "allow_secret_like: true on the resource" in told
+
+
+def test_a_resource_may_allow_for_what_looks_like_a_key() -> None:
+    assert only(f"version: 1\nthreads: {{a: {{metadata: {{y: {KEY}}}, allow_secret_like: true}}}}").metadata == {
+        "y": KEY
+    }
+    assert secrets(f"threads: {{a: {{metadata: {{y: {KEY}}}, allow_secret_like: false}}}}") == ["2:29"]
+    assert "bad_allow_secret_like" in {
+        one.code for one in read("version: 1\nthreads: {a: {allow_secret_like: 1}}").problems
+    }
+    assert "unknown_field" in {one.code for one in read("version: 1\ndefaults: {allow_secret_like: true}").problems}
+
+
+@pytest.mark.parametrize(
+    ("resources", "refused"),
+    [
+        ("{a: {allow_secret_like: true}, b: {allow_secret_like: true}}", False),
+        ("{a: {allow_secret_like: true}, b: {metadata: {y: own}}}", False),
+        ("{a: {allow_secret_like: true}, b: }", True),
+        ("{a: {metadata: {y: own}}}", True),
+        ("{}", True),
+    ],
+)
+def test_a_key_among_the_defaults_has_to_be_allowed_for_by_everybody_who_inherits_it(resources, refused) -> None:
+    assert secrets(f"defaults: {{metadata: {{y: {KEY}}}}}\nthreads: {resources}") == (["2:26"] if refused else [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{KEY}: 1",
+        f"threads: {{a: {{{KEY}: 1}}}}",
+        f"threads: {{a: {{metadata: {{{KEY}: 1, {KEY}: 2}}}}}}",
+        f"threads: {{'{KEY} x': {{}}}}",
+        f"threads: {{a: {{metadata: {{y: '{KEY * 20}'}}}}}}",
+        f"threads: {{a: {{metadata: {{{KEY * 3}: y}}}}}}",
+        f"threads: {{a: {{protect: {KEY}}}}}",
+        f"threads: {KEY}",
+        f"defaults: {KEY}",
+        f"threads: {{a: {{ownership: {KEY}, ignore: {KEY}, accept: {KEY}}}}}",
+        f"threads: {{a: {{ignore: ['*'], metadata: {{{KEY}: x}}}}}}",
+    ],
+)
+def test_no_problem_repeats_a_key(text) -> None:
+    problems = read(f"version: 1\n{text}").problems
+    assert problems
+    assert all("Ab3_" not in problem.message for problem in problems), problems

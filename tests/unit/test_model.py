@@ -17,7 +17,18 @@ from reconciler.errors import (
     worst,
 )
 from reconciler.kinds import BY_PLURAL, KINDS, OPENAI_HOST
-from reconciler.model import Ref, frozen_map, matches, same
+from reconciler.model import (
+    MAX_KEY,
+    MAX_PAIRS,
+    MAX_VALUE,
+    NOTHING_APPLIED,
+    Base,
+    Ownership,
+    Ref,
+    frozen_map,
+    matches,
+    same,
+)
 
 scalars = st.text(max_size=3) | st.integers(-3, 3) | st.sampled_from([0.0, 1.0, 0.5]) | st.booleans()
 maps = st.dictionaries(st.sampled_from(["a", "b", "__c", "d'e", 'f"g', "root['h']"]) | st.text(max_size=2), scalars)
@@ -79,6 +90,39 @@ def test_differences_are_what_a_plain_comparison_finds(before, after):
 def test_an_observed_structure_differs_from_a_string_as_a_whole():
     (difference,) = differences({"a": {"deep": [1, 2]}}, {"a": "text"})
     assert difference == Difference("a", Op.REPLACE, {"deep": [1, 2]}, "text")
+
+
+@pytest.mark.parametrize(
+    ("base", "mentioned", "implied"),
+    [
+        (Base({"a": "1", "b": None}), "ab", ""),
+        (Base({"a": "1"}, Ownership.EXCLUSIVE), "abcd", "abcd"),
+        (Base({"a": "1"}, Ownership.EXCLUSIVE, ignore=("c", "a")), "abd", "bd"),
+        (Base({"a": "1"}, Ownership.EXCLUSIVE, silent=frozenset("ad")), "abc", "abcd"),
+        (Base({}, silent=frozenset("a")), "", ""),
+        (NOTHING_APPLIED, "", ""),
+    ],
+    ids=["declared", "exclusive", "ignored", "silent", "nothing", "never applied"],
+)
+def test_a_base_speaks_of_what_it_names_and_under_exclusive_of_all_others(base, mentioned, implied):
+    assert "".join(filter(base.mentions, "abcd")) == mentioned
+    assert "".join(filter(base.implies, "abcd")) == implied
+
+
+def test_a_base_knows_every_key_but_those_that_were_never_verified():
+    assert Base({"a": "1"}, unknown=frozenset("b")).knows("a")
+    assert Base({"a": "1"}, unknown=frozenset("b")).knows("c")
+    assert not Base({"a": "1"}, unknown=frozenset("b")).knows("b")
+
+
+def test_a_resource_of_which_nothing_is_known_was_never_seen_as_declared():
+    assert NOTHING_APPLIED.verified
+    assert Base({"a": None}, unknown=frozenset("b")).verified
+    assert not Base({}, unknown=frozenset("b")).verified
+
+
+def test_the_limits_are_those_of_the_api():
+    assert (MAX_PAIRS, MAX_KEY, MAX_VALUE) == (16, 64, 512)
 
 
 # --- kinds

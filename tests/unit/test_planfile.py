@@ -3,7 +3,10 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from reconciler import planfile
 from reconciler.compare import Action, Rules, judge
 from reconciler.dialects import MERGE, REPLACE
 from reconciler.document import ChangePart, Document, Identity, TargetPart, plan_parts
@@ -213,3 +216,64 @@ def test_a_declared_value_that_is_no_scalar_is_refused(value):
     saved = loads(resealed(json.dumps(content)), "plan.json")  # the document of a rollback may hold such a value
     with pytest.raises(InvalidInput, match="no manifest can declare"):
         changes_of(saved, lambda _kind: Rules(REPLACE), "plan.json")
+
+
+@pytest.mark.parametrize("name", ["target", "identity"])
+def test_numbers_and_names_that_json_does_not_have_are_refused(name):
+    sound = planfile.dumps(Document(kind="plan"))
+    for damage in ("NaN", "-Infinity", "1e999", "9" * 401):
+        with pytest.raises(InvalidInput, match="is no number that JSON has"):
+            planfile.loads(sound.replace('"dirty": null', f'"dirty": {damage}'), "p.json")
+    with pytest.raises(InvalidInput, match=f"the name {name} stands twice in one place"):
+        planfile.loads(sound.replace("{", f'{{"{name}": 1, ', 1), "p.json")
+
+
+def test_a_text_that_is_larger_than_any_plan_is_not_even_parsed(monkeypatch):
+    sound = planfile.dumps(Document(kind="plan"))
+    for bound in ("MAX_TEXT", "MAX_PARTS"):
+        with monkeypatch.context() as patch:
+            patch.setattr(planfile, bound, 10)
+            with pytest.raises(InvalidInput, match="larger than any plan"):
+                planfile.loads(sound, "p.json")
+    assert planfile.loads(sound, "p.json") == Document(kind="plan")
+
+
+@given(st.binary(max_size=200) | st.text(st.sampled_from('{}[]",:0e9\\u d8'), max_size=60).map(str.encode))
+def test_nothing_but_invalid_input_comes_of_any_text(data):
+    with pytest.raises(InvalidInput):
+        planfile.loads(data.decode("utf-8", "replace"), "p.json")
+
+
+PLACES = (
+    "target",
+    "identity",
+    "head",
+    "base",
+    "summary",
+    "requests",
+    "changes",
+    "left",
+    "notes",
+    "errors",
+    "kind",
+    "learned",
+)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["kind", "id", "fields", "code", "message", "name"]), inner, max_size=4)
+    ),
+)
+
+
+@given(st.sampled_from(PLACES), ANYTHING)
+def test_a_plan_that_was_edited_with_care_is_sound_or_invalid_input(place, value):
+    content = json.loads(planfile.dumps(Document(kind="plan"))) | {place: value}
+    content["digest"] = planfile.digest(content)
+    try:
+        planfile.check_kind(planfile.loads(json.dumps(content), "p.json"), "p.json")
+    except InvalidInput as refused:
+        assert refused.found[0].code  # noqa: PT017 - either is right

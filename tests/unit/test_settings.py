@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -306,10 +307,10 @@ def test_a_refusal_says_what_to_do_and_repeats_no_secret(repo: Path, line: str, 
 def test_a_file_that_cannot_be_read_is_invalid(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (repo / "reconciler.yaml").write_text(FULL)
 
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, flags: int) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(InvalidInput, match="cannot be read: Permission denied"):
         settle(repo)
 
@@ -479,3 +480,60 @@ def test_the_model_gives_a_json_schema_with_descriptions() -> None:
         assert all(
             "description" in each or each is part["properties"].get("version") for each in part["properties"].values()
         )
+
+
+@pytest.mark.parametrize(
+    ("remote", "env", "fits"),
+    [
+        ("origin", {}, True),
+        ("up/stream", {}, True),
+        ("https://x/y", {}, False),
+        ("https://x/y", {"RECONCILER_ALLOW_COMMANDS": "1"}, True),
+        ("https://x/y", {"RECONCILER_ALLOW_COMMANDS": "yes"}, False),
+        ("ext::sh", {}, False),
+        ("a..b", {}, False),
+        ("folder", {}, False),
+        ("folder", {"RECONCILER_ALLOW_COMMANDS": "1"}, True),
+    ],
+)
+def test_what_would_run_a_command_needs_leave(repo: Path, remote: str, env: dict[str, str], *, fits: bool) -> None:
+    (repo / "folder").mkdir()
+    text = f"version: 1\ntargets: {{a: {{provider: openai, ledger_remote: '{remote}'}}}}\n"
+    (repo / "reconciler.yaml").write_text(text)
+    if fits:
+        assert resolve(cwd=repo, env=env, config=None, target=None).target.ledger_remote == remote
+        return
+    with pytest.raises(InvalidInput, match="RECONCILER_ALLOW_COMMANDS=1") as refused:
+        resolve(cwd=repo, env=env, config=None, target=None)
+    (found,) = refused.value.found
+    assert (found.code, found.location) == ("command_not_allowed", Location("reconciler.yaml", 2, 48))
+
+
+def test_a_key_is_not_even_looked_at_for_a_host_that_is_not_allowed(repo: Path) -> None:
+    (repo / "reconciler.yaml").write_text("version: 1\ntargets: {a: {provider: openai}}\n")
+    target = resolve(cwd=repo, env={}, config=None, target=None).target
+    with pytest.raises(InvalidInput, match="allows example.org, and target a is at api.openai.com") as refused:
+        target.credential({"RECONCILER_ALLOWED_HOSTS": "example.org"})
+    assert refused.value.found[0].code == "host_not_allowed"
+    with pytest.raises(InvalidInput, match="allows no host at all"):
+        target.credential({"RECONCILER_ALLOWED_HOSTS": " "})
+    key = target.credential({"RECONCILER_ALLOWED_HOSTS": "*.openai.com", "OPENAI_API_KEY": "k"})
+    assert key is not None
+    assert key.get_secret_value() == "k"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "api_key_env: ghp_{0}",
+        "confirm: npm_{0}",
+        "mask: [ghp_{0}]",
+        "ghp_{0}: 1",
+        "writes: {{ghp_{0}: auto}}",
+        "base_url: 'https://x/ghp_{0}'",
+    ],
+)
+def test_a_key_in_the_settings_is_refused_without_showing_it(repo: Path, line: str) -> None:
+    found = refusals(repo, f"version: 1\ntargets:\n  a:\n    provider: openai\n    {line.format('aB1' * 12)}\n")
+    assert any("secret_like" in one for one in found)
+    assert "aB1" not in "".join(found)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.words import LONGEST, closest, meant, plain, shown
+from reconciler.words import LONGEST, closest, commands_in, dumped, meant, plain, quoted, shown
 
 COMMANDS = ("plan", "apply", "validate")
 
@@ -44,3 +45,50 @@ def test_the_closest_name_is_found_if_one_is_close(name, match):
 def test_an_unknown_name_is_told_with_what_was_meant_or_with_what_there_is():
     assert meant("paln", COMMANDS) == "did you mean plan?"
     assert meant("zzz", COMMANDS) == "known are plan, apply, validate"
+
+
+COMMANDS_OF_CI = (
+    "::error::x",
+    "  ::error file=a,line=1::x",
+    ":",
+    " :",
+    "##[error]x",
+    "a ##[group]",
+    "x##vso[task.setvariable]y",
+    "###teamcity[x]",
+    "####[x]",
+    "##[##vso[",
+)
+
+
+@pytest.mark.parametrize("text", COMMANDS_OF_CI)
+def test_no_ci_service_takes_a_plain_text_for_a_command(text):
+    for before in ("", ":", "  "):
+        assert not re.search(r"^\s*::|##\w*\[", f"{before if text[:1] == ':' else ''}{plain(text)}:")
+    assert json.loads(f'"{plain(text)}"') == text
+    assert plain(plain(text)) == plain(text)
+    assert json.loads(dumped({text: [text]})) == {text: [text]}
+    assert not re.search(r"^\s*::|##\w*\[", dumped({text: [text]}), re.MULTILINE)
+    assert json.loads(quoted(text)) == text
+
+
+@pytest.mark.parametrize("text", ["a::b", "12:30", "#1", "# title", "## title", "[x]", "a#[b]", "## [x]", "x:", " a:"])
+def test_what_is_no_command_is_left_as_it_is(text):
+    assert plain(text) == text
+    assert commands_in(text) is False
+
+
+@given(st.text(st.sampled_from("#[:v \n\\")))
+def test_plain_is_harmless_and_done_twice_is_done_once(text):
+    assert not re.search(r"^\s*::|##\w*\[", plain(text))
+    assert plain(plain(text)) == plain(text)
+
+
+def test_no_sentence_shows_a_key():
+    key = "sk-proj-" + "x" * 40
+    assert shown(f"a {key}") == "(not shown: it looks like an OpenAI key)"
+    assert "xxx" not in meant("zzz", [key])
+
+
+def test_the_names_that_there_are_are_shown_plain():
+    assert meant("zzz", ["a\n::error::b"]) == "known are a\\n::error::b"

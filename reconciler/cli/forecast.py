@@ -1,0 +1,71 @@
+"""How many calls a run will make and how long they will take; and the bound that a person may put on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reconciler.errors import GuardRefused
+from reconciler.gateway.pacing import Pace, expected_seconds
+
+if TYPE_CHECKING:
+    from reconciler.cli.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Calls to come: reads, and writes. The read before each write is among the reads."""
+
+    reads: int = 0
+    writes: int = 0
+
+    def __str__(self) -> str:
+        """Return such as `312 reads, 41 writes`."""
+        reads, writes = _count(self.reads, "read"), _count(self.writes, "write")
+        return f"{reads}, {writes}" if self.writes else reads
+
+
+def round_trip(calls: int, seconds: float, parallelism: int) -> float | None:
+    """Return how long one of `calls` took that went `parallelism` at a time; `None` where there were none."""
+    return seconds * min(parallelism, calls) / calls if calls else None
+
+
+def forecast(session: Session, calls: Calls) -> str:
+    """Return the calls and the time that they take at the known pace, such as `312 reads, 41 writes, about 9 s`.
+
+    The pace is that of the ceilings, or the one that the calls so far went at; without either there is no time to tell.
+    """
+    seconds = _seconds(session, calls)
+    return f"{calls}, about {_duration(seconds)}" if seconds is not None else str(calls)
+
+
+def check_requests(session: Session, calls: Calls, made: int = 0) -> None:
+    """Raise `GuardRefused` where the calls to come, with those made before, are more than `--max-requests` allows."""
+    allowed, whole = session.options.max_requests, calls.reads + calls.writes + made
+    if allowed is not None and whole > allowed:
+        before = f" after {_count(made, 'read')}" if made else ""
+        raise GuardRefused(f"--max-requests allows {_count(allowed, 'call')}, and this takes {whole}: {calls}{before}")
+
+
+def _seconds(session: Session, calls: Calls) -> float | None:
+    rate, known = session.target.rate, session.round_trip
+    reading, writing = (Pace.per_minute(one).interval for one in (rate.reads_per_minute, rate.writes_per_minute))
+    if known is None and not (reading or writing):
+        return None
+    each, width = known or 0.0, session.parallelism
+    looks = expected_seconds(calls.reads - calls.writes, reading, each, width)
+    # A write takes the time of two calls: a read goes before it.
+    return looks + expected_seconds(calls.writes, max(reading, writing), 2 * each, width)
+
+
+_MINUTES, _HOURS = 120, 7200
+
+
+def _duration(seconds: float) -> str:
+    if seconds < _MINUTES:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < _HOURS else f"{seconds / 3600:.1f} h"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

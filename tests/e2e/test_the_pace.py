@@ -1,0 +1,125 @@
+"""When the calls of a run arrive: told a ceiling, told to wait, told what is left."""
+
+import time
+from email.utils import formatdate
+
+import pytest
+from scratch import Answer, Api, complaint, staged
+
+NAMES = [f"thread_{number:02}" for number in range(20)]
+MANIFEST = "threads:\n" + "".join(f"  {name}:\n    metadata: {{plan: gold}}\n" for name in NAMES)
+HELD = {f"thread/{name}": {"plan": "gold"} for name in NAMES}
+BARE = {f"thread/{name}": {} for name in NAMES}
+UNLUCKY = "GET /v1/threads/thread_03"
+
+
+class Timed(Api):
+    """A server that knows when each call arrived; `first` makes its first answer to one call."""
+
+    def __init__(self, *given, call=UNLUCKY, first=None, **more):
+        super().__init__(*given, **more)
+        self.arrivals = []
+        self.call, self.first = call, first
+        self.said = None
+
+    def answer(self, call, raw):
+        now = time.monotonic()
+        self.arrivals.append((now, call.method))
+        answer = super().answer(call, raw)
+        if str(call) == self.call and self.first is not None and self.said is None:
+            self.said = time.monotonic()
+            return self.first(answer)
+        return answer
+
+    def times(self, method):
+        """Return when the calls of a method arrived."""
+        return sorted(instant for instant, of in self.arrivals if of == method)
+
+    def arrived_within(self, seconds):
+        """Return how many reads arrived so soon after what was said first."""
+        return sum(self.said < instant < self.said + seconds for instant in self.times("GET"))
+
+
+def refusal(headers):
+    """Return a way to refuse a call; the headers are made when it is refused."""
+    return lambda _answer: Answer(429, complaint(429, "Rate limit reached").body, headers())
+
+
+NOTATIONS = {
+    "whole seconds": lambda: {"Retry-After": "1"},
+    "fractions": lambda: {"Retry-After": "0.7"},
+    "milliseconds": lambda: {"Retry-After-Ms": "700"},
+    "an HTTP date": lambda: {"Retry-After": formatdate(time.time() + 2, usegmt=True)},
+    "a reset": lambda: {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "700ms"},
+}
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_one_call_that_is_told_to_wait_holds_back_all_and_all_are_read_in_the_end(notation, tmp_path):
+    api = Timed(HELD, first=refusal(NOTATIONS[notation]), lag={"GET": 0.02})
+    with staged(tmp_path, MANIFEST, api) as stage:
+        done = stage.run("plan --format json --parallelism 2")
+    assert (done.code, done.document["errors"]) == (0, [])
+    assert sorted(set(api.told)) == [f"GET /v1/threads/{name}" for name in NAMES]
+    assert len(api.calls) == 21
+    assert api.arrived_within(0.65) <= 1  # the other one was on its way
+    assert len([instant for instant in api.times("GET") if instant > api.said]) > 10
+
+
+def test_a_server_that_says_that_nothing_is_left_is_left_alone_until_the_reset(tmp_path):
+    told = {
+        "X-RateLimit-Limit-Requests": "60",
+        "X-RateLimit-Remaining-Requests": "0",
+        "X-RateLimit-Reset-Requests": "0.7s",
+    }
+    api = Timed(HELD, first=lambda answer: Answer(answer.status, answer.body, told), lag={"GET": 0.02})
+    with staged(tmp_path, MANIFEST, api) as stage:
+        assert stage.run("plan --parallelism 2").code == 0
+    assert len(api.calls) == 20  # nobody was refused, so nobody came again
+    assert api.arrived_within(0.65) <= 1
+
+
+def test_a_call_that_shall_not_be_made_again_is_not_though_it_was_a_matter_of_pace(tmp_path):
+    refused = complaint(429, "not you", x_should_retry="false", retry_after="0.1")
+    api = Timed(HELD, instead={UNLUCKY: [refused]})
+    with staged(tmp_path, MANIFEST, api) as stage:
+        done = stage.run("plan --format json --parallelism 2")
+    assert done.code == 1
+    assert [each["message"] for each in done.document["errors"]] == ["thread/thread_03: The API answered 429: not you"]
+    assert sorted(api.told) == [f"GET /v1/threads/{name}" for name in NAMES]
+
+
+def test_a_write_may_be_told_to_wait_five_times(tmp_path):
+    wait = complaint(429, "Rate limit reached", retry_after_ms="30")
+    api = Timed(BARE, {"thread": "replace"}, instead={"POST /v1/threads/thread_03": [*[wait] * 5, None]})
+    with staged(tmp_path, MANIFEST, api, "writes: {thread: replace}") as stage:
+        assert stage.run("apply --yes --select thread/thread_03").code == 0
+    assert len(api.sent("POST")) == 6
+    assert api.held("thread/thread_03") == {"plan": "gold"}
+
+
+def kept(instants, ceiling):
+    """Tell whether instants stay under a ceiling at any time from the first one on (give or take a hiccup)."""
+    since = [instant - instants[0] for instant in instants]
+    return all(number <= (seconds + 0.05) * ceiling / 60 + 1 for number, seconds in enumerate(since, 1))
+
+
+def test_told_a_ceiling_reads_stay_under_it_from_the_first_second_and_use_nine_tenths(tmp_path):
+    api = Timed(HELD, lag={"GET": 0.02})
+    with staged(tmp_path, MANIFEST, api, "rate: {reads_per_minute: 480}") as stage:
+        assert stage.run("plan").code == 0
+    instants = api.times("GET")
+    assert len(instants) == 20
+    assert kept(instants, 480)
+    assert 19 / (instants[-1] - instants[0]) >= 0.9 * 480 / 60
+
+
+def test_reads_and_writes_of_one_run_each_keep_their_ceiling(tmp_path):
+    api = Timed(BARE, {"thread": "replace"})
+    rate = "writes: {thread: replace}, rate: {reads_per_minute: 1200, writes_per_minute: 480}"
+    with staged(tmp_path, MANIFEST, api, rate) as stage:
+        assert stage.run("apply --yes").code == 0
+    assert len(api.sent("GET")) >= 40
+    assert len(api.sent("POST")) == 20
+    assert kept(api.times("GET"), 1200)
+    assert kept(api.times("POST"), 480)
