@@ -29,7 +29,7 @@ test: $(VENV)/tests
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+	$(BIN)/python -m pytest -n 4 --dist worksteal --cov --cov-report=term
 
 fuzz: $(VENV)/tests
 	@PYTHONPATH=tests $(BIN)/python -m fuzz

@@ -38,6 +38,7 @@ def masked(document: Document, globs: Globs) -> Document:
     """
     if not globs:
         return document
+    document = _without_scalars(document)
     hiding = _Hiding(globs)
     changes = tuple(map(hiding.change, document.changes))
     agreeing = tuple(map(hiding.remembered, document.agreeing))
@@ -54,6 +55,20 @@ def masked(document: Document, globs: Globs) -> Document:
             "masked": True,
         }
     )
+
+
+_REPEATING = frozenset({"not_a_string", "not_a_scalar", "bad_value"})
+"""What is wrong with a value in a manifest, by sentences that repeat it; nothing in them says what key it is of."""
+
+
+def _without_scalars(document: Document) -> Document:
+    if not any(error.code in _REPEATING for error in document.errors):
+        return document
+    told = "the value here is no string: put it in quotes (it is not repeated, because the settings mask values)"
+    errors = (
+        error.model_copy(update={"message": told}) if error.code in _REPEATING else error for error in document.errors
+    )
+    return document.model_copy(update={"errors": tuple(errors)})
 
 
 def masked_run(run: Run, globs: Globs) -> Run:

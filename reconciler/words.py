@@ -70,6 +70,11 @@ def shown(text: str) -> str:
     return plain(text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")
 
 
+def amount(number: int, noun: str) -> str:
+    """Return such as `1 read` and `2 reads`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def closest(name: str, known: Iterable[str]) -> str | None:
     """Return the one of `known` that was probably meant by `name`, upper and lower case aside."""
     by_lower = {candidate.lower(): candidate for candidate in known}

@@ -55,8 +55,11 @@ class FakeApi:
             return Missing(Fault("missing", "no such id", 404))
         return Observed(dict(self.held[ref]))
 
-    def write_slot(self) -> float:
-        return 0.0
+    async def write_slot(self, sleep) -> None:
+        """Let everybody write at once."""
+
+    async def write_start(self, sleep) -> bool:
+        return True
 
     async def modify(self, ref: Ref, entries: Metadata, attempt: int = 0) -> Observed:
         self.posts.append((ref, dict(entries)))

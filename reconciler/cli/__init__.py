@@ -99,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if hasattr(stream, "reconfigure"):  # an arrow must not crash a terminal that has none
             stream.reconfigure(errors="backslashreplace")
     with contextlib.suppress(ValueError):  # only the main thread may listen to signals
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, _terminate)
     sys.exit(_run(arguments))
 

@@ -136,22 +136,21 @@ def _read(path: Path, name: str) -> bytes:
 def _write(chosen: Options, files: list[_Edited], mask: tuple[str, ...]) -> None:
     from reconciler.cli.output import confirm, notice, say, write_file
     from reconciler.errors import ReconcilerError
-    from reconciler.words import plain
+    from reconciler.words import amount, plain
 
     if not files:
         say("Nothing to adopt.\n", chosen)
         return
     for file in files:
         say("".join(f"{_coloured(plain(line))}\n" for line in _shown(file, mask)), chosen)
-    fields, count = sum(len(file.edits) for file in files), len(files)
     if not chosen.yes:
-        names = f"{count} file{'' if count == 1 else 's'}"
-        confirm(f"Write this into {names}?")
+        confirm(f"Write this into {amount(len(files), 'file')}?")
     for file in files:
         if _read(file.path, file.name) != file.before:
             raise ReconcilerError(f"{file.name} was changed meanwhile; nothing was written to it, adopt again")
         write_file(file.path, file.after)
-    notice(f"Adopted {fields} field{'' if fields == 1 else 's'}; commit it, and the next apply records it.", chosen)
+    fields = sum(len(file.edits) for file in files)
+    notice(f"Adopted {amount(fields, 'field')}; commit it, and the next apply records it.", chosen)
 
 
 def _shown(file: _Edited, mask: tuple[str, ...]) -> Iterator[str]:

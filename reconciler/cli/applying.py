@@ -23,6 +23,7 @@ from reconciler.git.history import Kinship
 from reconciler.guard import refusals, scale_of
 from reconciler.remembering import moved_by, touched_by
 from reconciler.render import terminal
+from reconciler.words import amount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,8 +120,7 @@ def _fresh(report: Report, chosen: Options) -> Proposal:
     if not session.declared and session.whole:
         raise GuardRefused("the manifests declare nothing at all; that is more likely a mistake than a wish")
     made = observe_and_plan(session, report, recording=True)
-    judge_run(session, report, made.plan.changes, made.observation.refusals)
-    report.leave_to_outcomes()
+    judge_run(session, report, made.plan.changes, made.observation.refusals, outcomes_follow=True)
     book = Book(session, made.memory, report.parts["head"], "apply", whole=session.whole)
     return Proposal(session, made.plan.changes, scale_of(made.plan.changes), book)
 
@@ -139,8 +139,7 @@ def _saved(report: Report, chosen: Options, file: Path) -> Proposal:
     kept = ("base", "summary", "looked_at", "changes", "left", "spared", "released")
     report.parts |= {part: getattr(document, part) for part in kept}
     report.parts["requests"] = Requests(writes=document.requests.writes)
-    judge_run(session, report, changes)
-    report.leave_to_outcomes()
+    judge_run(session, report, changes, outcomes_follow=True)
     book = Book(session, memory, document.head, "apply", whole=document.whole)
     agreeing = unmoved(planfile.agreeing_of(document, session.rules_of), document.record, memory)
     return Proposal(session, (*changes, *agreeing), planfile.scale(document), book)
@@ -186,10 +185,13 @@ def show_plan(report: Report, session: Session) -> None:
 
 def _get_consent(report: Report, proposal: Proposal, changes: Sequence[Change]) -> None:
     """Raise `GuardRefused` or `ConsentRefused` where this may not be written; ask only if anything is to be."""
-    writes = any(change.writable for change in changes if change.action is Action.UPDATE)
-    if writes and not proposal.session.brake.pulled:
+    due = any(change.writable for change in changes if change.action is Action.UPDATE)
+    if due and not proposal.session.brake.pulled:
+        requests = report.document().requests
+        to_come = Calls(requests.writes, requests.writes)  # each is preceded by a read
         _check_guards(proposal)
-        _ask(report, proposal)
+        check_requests(proposal.session, to_come, made=requests.reads)
+        _ask(report.view(), proposal.session, to_come)
 
 
 def _check_guards(proposal: Proposal) -> None:
@@ -207,12 +209,7 @@ def _guards(session: Session) -> Guards:
     return guards
 
 
-def _ask(report: Report, proposal: Proposal) -> None:
-    """Bound the calls to come, and ask about them."""
-    session, document = proposal.session, report.document()
-    writes = document.requests.writes
-    to_come = Calls(writes, writes)  # each is preceded by a read
-    check_requests(session, to_come, made=document.requests.reads)
+def _ask(document: Document, session: Session, to_come: Calls) -> None:
     if not session.options.yes:
         say(terminal.proposal(document, forecast(session, to_come)), session.options, err=True)
         confirm(_question(document), session.target.confirm or "yes")
@@ -221,7 +218,7 @@ def _ask(report: Report, proposal: Proposal) -> None:
 def _question(document: Document) -> str:
     writes, removed = document.requests.writes, document.summary.pairs.remove
     removals = f" (removals among them: {removed})" if removed else ", no removals among them,"
-    return f"Send {writes} modify call{'' if writes == 1 else 's'}{removals} to target {document.target.name}?"
+    return f"Send {amount(writes, 'modify call')}{removals} to target {document.target.name}?"
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -242,7 +239,7 @@ def _write(session: Session, changes: Sequence[Change], done: engine.Application
                 )
 
     if changes:
-        session.interruption.run(write, breakable=True)
+        session.interruption.run(write)
 
 
 def _complete(done: engine.Application, changes: Sequence[Change]) -> engine.Application:

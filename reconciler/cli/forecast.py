@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.errors import GuardRefused
-from reconciler.gateway.pacing import Pace, expected_seconds
+from reconciler.gateway.pacing import expected_seconds
 
 if TYPE_CHECKING:
     from reconciler.cli.session import Session
@@ -25,15 +25,11 @@ class Calls:
         return f"{reads}, {writes}" if self.writes else reads
 
 
-def round_trip(calls: int, seconds: float, parallelism: int) -> float | None:
-    """Return how long one of `calls` took that went `parallelism` at a time; `None` where there were none."""
-    return seconds * min(parallelism, calls) / calls if calls else None
-
-
 def forecast(session: Session, calls: Calls) -> str:
     """Return the calls and the time that they take at the known pace, such as `312 reads, 41 writes, about 9 s`.
 
-    The pace is that of the ceilings, or the one that the calls so far went at; without either there is no time to tell.
+    The pace is what stands now: ceilings, and what the calls so far have taught, how long one takes among it. Where
+    nothing is known there is no time to tell.
     """
     seconds = _seconds(session, calls)
     return f"{calls}, about {_duration(seconds)}" if seconds is not None else str(calls)
@@ -48,14 +44,16 @@ def check_requests(session: Session, calls: Calls, made: int = 0) -> None:
 
 
 def _seconds(session: Session, calls: Calls) -> float | None:
-    rate, known = session.target.rate, session.round_trip
-    reading, writing = (Pace.per_minute(one).interval for one in (rate.reads_per_minute, rate.writes_per_minute))
-    if known is None and not (reading or writing):
+    pacer, width = session.pacer, session.parallelism
+    reading, writing, read = pacer.interval("GET"), pacer.interval("POST"), pacer.round_trip("GET")
+    if read is None and not (reading or writing):
         return None
-    each, width = known or 0.0, session.parallelism
-    looks = expected_seconds(calls.reads - calls.writes, reading, each, width)
+    read = read or 0.0
+    write = pacer.round_trip("POST") or read
+    looks = expected_seconds(calls.reads - calls.writes, reading, read, width)
     # A write takes the time of two calls: a read goes before it.
-    return looks + expected_seconds(calls.writes, max(reading, writing), 2 * each, width)
+    writes = expected_seconds(calls.writes, max(reading, writing), read + write, width)
+    return looks + writes + max(pacer.delay("GET"), pacer.delay("POST") if calls.writes else 0.0)
 
 
 _MINUTES, _HOURS = 120, 7200

@@ -145,6 +145,7 @@ def _write(
     from reconciler.errors import ExitCode, Problem
     from reconciler.manifest import writer
     from reconciler.manifest.files import name_of
+    from reconciler.words import amount
 
     path = chosen.at(into) if into is not None else None
     name = name_of(path, session.settings.root) if path else "the manifest"
@@ -161,8 +162,8 @@ def _write(
         make_folder(path.parent)
         write_file(path, written.data)
     whole = {refusal.ref for refusal in written.refused if refusal.key is None}
-    count = len(declarations) - len(whole)
-    notice(f"Imported {count} resource{'' if count == 1 else 's'} into {name}.", chosen)
+    imported = len(declarations) - len(whole)
+    notice(f"Imported {amount(imported, 'resource')} into {name}.", chosen)
     if path.exists() and not any(path.samefile(known) for known in _manifests(session)):
         notice(f"{name} is not among the manifests of target {session.target.name}: nothing will read it.", chosen)
 

@@ -1,12 +1,14 @@
 """What ends a run early: signals, and a limit of time. A document is left behind in any case.
 
-The first signal lets writes in flight finish, as the end of the time does; a second one ends the run at once.
+The first signal gives up reading, and lets writes in flight finish, as the end of the time does; a second one ends the
+run at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from dataclasses import dataclass, field
@@ -17,8 +19,11 @@ from reconciler.errors import ExitCode, Problem, Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
+    from typing import Any
 
     from reconciler.cli.report import Report
+
+    Handler = Callable[[int, Any], Any] | int | signal.Handlers | None
 
 T = TypeVar("T")
 
@@ -44,6 +49,8 @@ class Interruption:
     _begun: float = field(init=False)
     _stopped: float = 0.0
     _told: bool = False
+    _working: bool = False
+    _writing: bool = False
     _loop: asyncio.AbstractEventLoop | None = None
     _task: asyncio.Task[object] | None = None
 
@@ -51,29 +58,37 @@ class Interruption:
         """Let the time begin."""
         self._begun = self.clock()
 
-    def run(self, work: Callable[[], Coroutine[object, object, T]], *, breakable: bool) -> T:
-        """Run `work`; where it is `breakable`, a second signal breaks it off by `KeyboardInterrupt` or `Terminated`.
+    def run(self, work: Callable[[], Coroutine[object, object, T]], *, so_far: T | None = None) -> T:
+        """Run `work`; a second signal breaks it off by `KeyboardInterrupt` or `Terminated`.
 
-        Work that ends by itself when the brake is pulled need not be.
+        `so_far` is for work that fills it as it goes, and may be given up at any moment: it is what is returned of work
+        that was broken off. Without it, there are writes to finish.
         """
+        self._writing = so_far is None
+        self._working = True
+        # Not the loop's own handlers: closing a loop would leave a moment in which a signal kills the process. And one
+        # handler from the beginning of the work to the result: in between two, the next signal of a burst would do so.
+        before = _listen(self._take)
         try:
-            # Not the loop's own handlers: closing a loop would leave a moment in which a signal kills the process.
-            with handling(self._take):
-                return asyncio.run(self._within_reach(work, breakable=breakable))
+            return asyncio.run(self._within_reach(work))
         except asyncio.CancelledError:
             if self.ended_by is None:
                 raise
+            if so_far is not None:
+                return so_far
             raise _raised_by(self.ended_by) from None
         finally:
             self._loop = self._task = None
-            if self.ended_by is not None:
-                _listen(self._take_late)
+            self._working = False
+            if self.ended_by is None:
+                _restore(before)
+            elif not self._told:  # it came when the loop did nothing any more
+                self._stop()
 
-    async def _within_reach(self, work: Callable[[], Coroutine[object, object, T]], *, breakable: bool) -> T:
+    async def _within_reach(self, work: Callable[[], Coroutine[object, object, T]]) -> T:
         self._loop = asyncio.get_running_loop()
         self._watch_the_time(self._loop)
-        task = asyncio.ensure_future(work())
-        self._task = task if breakable else None
+        self._task = task = asyncio.ensure_future(work())
         return await task
 
     def _watch_the_time(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -91,7 +106,11 @@ class Interruption:
             return  # the run is ending already, and not for this reason
         self.expired = True
         self.brake.pull(self._overtime)
-        self.notify(f"{self._overtime}: finishing the writes in flight")
+        self.notify(f"{self._overtime}: {self._following}")
+
+    @property
+    def _following(self) -> str:
+        return "finishing the writes in flight" if self._writing else "giving up reading"
 
     @property
     def _overtime(self) -> str:
@@ -102,39 +121,65 @@ class Interruption:
 
         One that arrives before the first was answered (a terminal's and a wrapper's, in the same instant) is that one.
         """
+        if not self._working:
+            self._take_late(number)
+            return
         first = self.ended_by is None
         if not first and not self._told:
             return
         self.ended_by = self.ended_by or signal.Signals(number)
         self._stopped = self.clock() if first else self._stopped
         act = self._stop if first else self._break_off
-        if self._loop is None:
-            act()
-        else:
-            self._loop.call_soon_threadsafe(act)
+        try:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(act)
+                return
+        except RuntimeError:  # it is closed: the work is done
+            pass
+        act()
 
-    def _take_late(self, number: int, _frame: object) -> None:
+    def _take_late(self, number: int) -> None:
         """Handle a signal between the work and its result: the last of a burst would cost the document its parts."""
-        if self.clock() - self._stopped >= BURST:
+        if self.ended_by is None or self.clock() - self._stopped >= BURST:
             raise _raised_by(signal.Signals(number))
 
     def _stop(self) -> None:
+        if self._told:
+            return
         name = self.ended_by.name if self.ended_by else ""
         self.brake.pull(f"interrupted by {name}")
         # Before it is shown: whoever reads it may answer before this line has ended.
         self._told = True
-        self.notify(f"{name}: finishing the writes in flight; once more to end at once")
+        # Reading ends at once by itself.
+        self.notify(f"{name}: {self._following}{'; once more to end at once' if self._writing else ''}")
 
     def _break_off(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
+    @contextlib.contextmanager
+    def patiently(self, doing: str) -> Iterator[None]:
+        """Let a first signal wait for the end of something (`doing`, for a person); a second one breaks into it."""
+
+        def take(number: int, _frame: object) -> None:
+            if self.ended_by is not None:
+                self._take_late(number)
+                return
+            self.ended_by, self._stopped = signal.Signals(number), self.clock()
+            self.notify(f"{self.ended_by.name}: {doing}; once more to end at once")
+
+        with handling(take):
+            yield
+
     def note(self, report: Report) -> None:
-        """Add to the report what ended the run early, if anything did; once, however often it is asked."""
-        if self.expired:
+        """Add to the report what ended the run early, if anything did; once, however often it is asked.
+
+        A limit of time that was passed while all that there was to do was being finished has ended nothing.
+        """
+        if self.expired and self.brake.cost:
             problem = Problem("timeout", f"{self._overtime}, which is its limit; what is left waits for the next one")
-            # The code each time: what is left to the outcomes of an apply would forget it.
-            report.note(ExitCode.ERROR, *([] if problem in report.problems else [problem]))
+            if problem not in report.problems:
+                report.note(ExitCode.ERROR, problem)
         if self.ended_by is not None:
             report.interrupted(_SIGNALS[self.ended_by], self.ended_by.name)
 
@@ -144,17 +189,13 @@ def _raised_by(number: signal.Signals) -> BaseException:
 
 
 @contextlib.contextmanager
-def handling(handler: Callable[[int, object], object] | signal.Handlers) -> Iterator[None]:
+def handling(handler: Handler) -> Iterator[None]:
     """Give SIGINT and SIGTERM to `handler` within this context; in other threads than the main one, to nobody else."""
-    before = {}
-    for number in _SIGNALS:
-        with contextlib.suppress(ValueError):  # only the main thread may listen
-            before[number] = signal.signal(number, handler)
+    before = _listen(handler)
     try:
         yield
     finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+        _restore(before)
 
 
 @contextlib.contextmanager
@@ -164,13 +205,33 @@ def undisturbed() -> Iterator[None]:
         yield
 
 
-def ignore_signals() -> None:
-    """Let nothing disturb the rest of the process: its result is there, and is about to be delivered."""
-    _listen(signal.SIG_IGN)
+def deliver_in_peace() -> None:
+    """Let no burst of signals disturb the rest of the process, which delivers its result; a later one ends it at once.
+
+    Whoever should take the result may never do so: a pipe that nobody reads.
+    """
+    first = list[float]()
+
+    def take(number: int, _frame: object) -> None:
+        first.append(time.monotonic())
+        if first[-1] - first[0] >= BURST:
+            os._exit(_SIGNALS[signal.Signals(number)])
+
+    _listen(take)
 
 
-def _listen(handler: Callable[[int, object], object] | signal.Handlers) -> None:
-    """Give both signals to `handler` from now on; in other threads than the main one, to nobody else."""
+def _listen(handler: Handler) -> dict[signal.Signals, Handler]:
+    """Give both signals to `handler` from now on, and return who had them; in other threads than the main one, nobody.
+
+    `_restore` gives them back.
+    """
+    before: dict[signal.Signals, Handler] = {}
     for number in _SIGNALS:
-        with contextlib.suppress(ValueError):
-            signal.signal(number, handler)
+        with contextlib.suppress(ValueError):  # only the main thread may listen
+            before[number] = signal.signal(number, handler)
+    return before
+
+
+def _restore(before: dict[signal.Signals, Handler]) -> None:
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -146,7 +146,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "max_removed": click.option("--max-removed", metavar="P", callback=_percent,
                                 help="Refuse to remove more than P % of the pairs."),
     "max_requests": click.option("--max-requests", metavar="N", type=click.IntRange(0),
-                                 help="Refuse to begin what takes more calls than this."),
+                                 help="Refuse to begin what is forecast to take more calls than this."),
     "yes": click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal."),
     "base": click.option("--base", metavar="REV|none",
                          help="Take what this revision declares for what was applied last, in place of the ledger."),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconciler.cli.forecast import Calls, check_requests, forecast, round_trip
+from reconciler.cli.forecast import Calls, check_requests, forecast
 from reconciler.cli.memory import NO_BASE, Memory, remember
 from reconciler.cli.output import notice
 from reconciler.compare import Action
@@ -72,15 +71,16 @@ def look(session: Session, refs: Sequence[Ref]) -> Observation:
     check_requests(session, calls)
     if session.target.rate.reads_per_minute:
         notice(f"Forecast: {forecast(session, calls)}.", session.options)
-    begun = time.monotonic()
+    observation = Observation()
 
     async def observing() -> Observation:
         async with session.gateway(read_only=True) as reader:
             with session.progress(len(refs), "Reading") as emit:
-                return await observe(reader, refs, parallelism=session.parallelism, brake=session.brake, emit=emit)
+                return await observe(
+                    reader, refs, parallelism=session.parallelism, brake=session.brake, emit=emit, into=observation
+                )
 
-    observation = session.interruption.run(observing, breakable=False)
-    session.round_trip = round_trip(observation.reads, time.monotonic() - begun, session.parallelism)
+    session.interruption.run(observing, so_far=observation)
     _tell_requests(session, observation)
     return observation
 
@@ -129,17 +129,26 @@ def _tell_requests(session: Session, observation: Observation) -> None:
 
 
 def judge_run(
-    session: Session, report: Report, changes: Sequence[Change], refusals: Iterable[ReconcilerError] = ()
+    session: Session,
+    report: Report,
+    changes: Sequence[Change],
+    refusals: Iterable[ReconcilerError] = (),
+    *,
+    outcomes_follow: bool = False,
 ) -> None:
-    """Add to the report what went wrong while reading: refusals, failures, missing ids, an interruption."""
+    """Add to the report what went wrong while reading: refusals, failures, missing ids, an interruption.
+
+    `outcomes_follow`: each failed or missing resource will have an outcome with a code of its own.
+    """
+    code = ExitCode.DONE if outcomes_follow else ExitCode.ERROR
     for refusal in refusals:
         report.fail(refusal)
     failed = _problems(changes, Action.FAILED)
     if failed:
-        report.note(ExitCode.ERROR, *failed)
+        report.note(code, *failed)
     missing = _problems(changes, Action.MISSING)
     if missing and session.target.missing == "error":
-        report.note(ExitCode.ERROR, *missing)
+        report.note(code, *missing)
     session.interruption.note(report)
 
 

@@ -17,7 +17,7 @@ from reconciler.cli.memory import LeftOver, Memory, server_of, told_dispute
 from reconciler.cli.output import notice
 from reconciler.compare import Action
 from reconciler.document import Document, Head
-from reconciler.errors import ExitCode, Problem, ReconcilerError
+from reconciler.errors import ExitCode, Problem, ReconcilerError, Terminated
 from reconciler.ledger import Run, journal, store, sync
 from reconciler.remembering import kept, owned
 
@@ -163,8 +163,17 @@ class Book:
     def _push(self, report: Report, repository: Repository) -> None:
         """Push, even where nothing was recorded now: an earlier record may not have got through."""
         remote = self.session.target.ledger_remote
-        if remote is not None:
-            _tell_disputes(report, sync.push(repository, self.session.target.name, remote))
+        if remote is None:
+            return
+        try:
+            with self.session.interruption.patiently("pushing what was recorded"):
+                _tell_disputes(report, sync.push(repository, self.session.target.name, remote))
+        except (KeyboardInterrupt, Terminated):
+            message = f"the record was not pushed to {remote}: the run was interrupted; the next apply pushes it"
+            report.note(ExitCode.INCOMPLETE, Problem(sync.NotPushed.code, message))
+            raise
+        finally:
+            self.session.interruption.note(report)
 
 
 def _tell_disputes(report: Report, disputed: Iterable[Dispute]) -> None:

@@ -10,7 +10,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from reconciler.cli.interruption import ignore_signals
+from reconciler.cli.interruption import deliver_in_peace
 from reconciler.cli.output import check_files, deliver, say, write_files
 from reconciler.document import Document, DocumentKind, Reason, finding
 from reconciler.errors import ExitCode, Problem, ReconcilerError, Terminated, internal_fault, worst
@@ -43,10 +43,6 @@ class Report:
         """Add entries to `errors`, and a code that the run may end with."""
         self.codes.append(code)
         self.problems += problems
-
-    def leave_to_outcomes(self) -> None:
-        """Let what failed or is missing be told by its outcome, with a code of its own."""
-        self.codes = [code for code in self.codes if code is not ExitCode.ERROR]
 
     def remark(self, code: str, message: str) -> None:
         """Add something that a reader should know beside the result; it changes no exit code."""
@@ -101,8 +97,9 @@ def reported(kind: DocumentKind, options: Options, work: Callable[[Report], None
 
 def _internal(error: Exception, options: Options) -> str:
     if options.verbose:
-        lines = "".join(traceback.format_exception(error)).splitlines()
-        say("".join(f"{plain(line)}\n" for line in lines), options, err=True)
+        # Where it happened, not what its text says: that may hold values.
+        lines = "".join(traceback.format_tb(error.__traceback__)).splitlines()
+        say("".join(f"{plain(line)}\n" for line in [*lines, type(error).__name__]), options, err=True)
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return f"{internal_fault(error).message}; --verbose shows where it happened"
@@ -110,7 +107,7 @@ def _internal(error: Exception, options: Options) -> str:
 
 def _deliver(report: Report, options: Options, *, failed: bool) -> None:
     """Write the files first: whoever reads standard output may have gone away."""
-    ignore_signals()
+    deliver_in_peace()
     unwritten = write_files(report.view(), options)
     for error in unwritten if ExitCode.USAGE not in report.codes else ():
         report.note(error.exit_code)

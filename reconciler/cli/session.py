@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from reconciler.engine import Brake
     from reconciler.events import Emit
     from reconciler.gateway.client import Gateway
-    from reconciler.gateway.transport import HandlerTransport
+    from reconciler.gateway.transport import HandlerTransport, Pacer
     from reconciler.model import Desired
     from reconciler.settings import Settings, Target
 
@@ -42,7 +42,6 @@ class Session:
     """What one run knows: settings, all resources of the manifests, and the ones that were selected.
 
     `repository` is `None` outside of git. `refusal`: there is one, and git refuses to look at it.
-    `round_trip`: the seconds that a call took on average, once some were made.
     """
 
     options: Options
@@ -52,7 +51,7 @@ class Session:
     selected: tuple[Desired, ...] = ()
     repository: Repository | None = None
     refusal: GitFailed | None = None
-    round_trip: float | None = None
+    _pacer: Pacer | None = None
 
     @property
     def whole(self) -> bool:
@@ -103,6 +102,18 @@ class Session:
 
     # --- the API ------------------------------------------------------------------------------------------------------
 
+    @property
+    def pacer(self) -> Pacer:
+        """Return the pace of all calls of this run: what reading taught holds for writing."""
+        if self._pacer is None:
+            from reconciler.gateway.pacing import Pace
+            from reconciler.gateway.transport import Pacer, Surroundings
+
+            rate = self.target.rate
+            reads, writes = Pace.per_minute(rate.reads_per_minute), Pace.per_minute(rate.writes_per_minute)
+            self._pacer = Pacer(reads, writes, Surroundings())
+        return self._pacer
+
     @contextlib.asynccontextmanager
     async def gateway(self, *, read_only: bool) -> AsyncIterator[Gateway]:
         """Open the door to the target."""
@@ -110,12 +121,12 @@ class Session:
 
         target = self.target
         credential = target.credential(os.environ)
+        _keep_out(credential.get_secret_value() if credential else "", self.declared)
         connection = Connection(target.provider, target.base_url, credential, target.organization, target.project)
         with self._embedded(embedded=connection.embedded) as transport:
             async with open_gateway(
                 connection,
-                reads_per_minute=target.rate.reads_per_minute,
-                writes_per_minute=target.rate.writes_per_minute,
+                pacer=self.pacer,
                 parallelism=self.parallelism,
                 connect_timeout=target.timeouts.connect or CONNECT_TIMEOUT,
                 read_timeout=target.timeouts.read or READ_TIMEOUT,
@@ -153,11 +164,31 @@ class Session:
         return progress(length, label, wanted=not (self.options.quiet or self.options.verbose))
 
 
+def _keep_out(secret: str, declared: tuple[Desired, ...]) -> None:
+    """Raise `InvalidInput` for every declared value that holds the key which is about to be sent."""
+    from reconciler.gateway.answers import ECHO_FROM
+
+    if len(secret) < ECHO_FROM:
+        return
+    held = (
+        Problem(
+            "secret_like", f"this value of {one.ref} holds the key of the target: take it out", one.sources.get(key)
+        )
+        for one in declared
+        for key, value in one.metadata.items()
+        if isinstance(value, str) and secret in value
+    )
+    problems = tuple(held)
+    if problems:
+        raise InvalidInput(*problems)
+
+
 def open_session(options: Options, report: Report, *, manifests: bool = True) -> Session:
     """Resolve the settings and read the manifests; raises with every problem found in either, before any call."""
     try:
         found = settings.resolve(cwd=options.cwd, env=os.environ, config=options.config, target=options.target)
     except settings.InvalidSettings as invalid:
+        report.mask = ("*",) if invalid.masks else ()
         raise InvalidInput(*invalid.found, *(_also_wrong(invalid, options) if manifests else ())) from invalid
     interruption = Interruption(lambda line: notice(line, options), limit=found.target.timeouts.run)
     session = Session(options, found, interruption)
@@ -198,11 +229,11 @@ def known_repository(session: Session) -> Repository | None:
         message = f"ledger_remote names {shown(remote)}, and this is no git repository"
         raise InvalidInput(Problem("no_git", message, session.target.location))
     if session.repository is not None and remote is not None:
-        _check_remote(session, session.repository, remote)
+        _need_known_remote(session, session.repository, remote)
     return session.repository
 
 
-def _check_remote(session: Session, around: Repository, remote: str) -> None:
+def _need_known_remote(session: Session, around: Repository, remote: str) -> None:
     """Raise `InvalidInput` for a remote of the settings' own: a path in the tree, say, can make git run its hooks."""
     if os.environ.get(settings.COMMANDS_VARIABLE) == "1" or remote in (around.ask("remote") or "").splitlines():
         return

@@ -18,9 +18,13 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Brake:
-    """Stops a run from starting anything new; the first reason stays. Pulled from the thread of the event loop."""
+    """Stops a run from starting anything new; the first reason stays. Pulled from the thread of the event loop.
+
+    `cost`: whether anything was left undone for it.
+    """
 
     reason: str | None = None
+    cost: bool = False
     _listeners: list[Callable[[], object]] = field(default_factory=list)
 
     @property
@@ -37,6 +41,7 @@ class Brake:
 
     def not_attempted(self) -> Fault:
         """Return the fault of what was not begun any more."""
+        self.cost = True
         return Fault("not_attempted", f"not attempted: {self.reason}")
 
     @contextmanager

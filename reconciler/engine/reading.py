@@ -41,10 +41,19 @@ class Observation:
 
 
 async def observe(
-    reader: Reader, refs: Sequence[Ref], *, parallelism: int, brake: Brake, emit: Emit = silence
+    reader: Reader,
+    refs: Sequence[Ref],
+    *,
+    parallelism: int,
+    brake: Brake,
+    emit: Emit = silence,
+    into: Observation | None = None,
 ) -> Observation:
-    """Read every reference. One reading each; `Unread` with `not_attempted` for those that were not begun."""
-    seen = Observation()
+    """Read every reference. One reading each; `Unread` with `not_attempted` for those that were not begun.
+
+    Returns `into` (or a new one), which is complete even if this is cancelled.
+    """
+    seen = into if into is not None else Observation()
     unserved = _UnservedKinds()
     breaker = Breaker(brake, seen.refusals, min(parallelism, len(refs)))
 
@@ -65,13 +74,15 @@ async def observe(
         emit(ReadDone(ref, reading))
 
     sample, rest = _sampled(refs)
-    await for_each(sample, read, min(parallelism, len(sample)), brake, give_up=True)
-    rest = [ref for ref in rest if unserved.fault(ref.kind) is None]
-    await for_each(rest, read, min(parallelism, len(rest)), brake, give_up=True)
-    unserved.settle(seen)
-    for ref in refs:
-        if ref not in seen.readings:
-            seen.readings[ref] = Unread(unserved.fault(ref.kind) or brake.not_attempted())
+    try:
+        await for_each(sample, read, min(parallelism, len(sample)), brake, give_up=True)
+        rest = [ref for ref in rest if unserved.fault(ref.kind) is None]
+        await for_each(rest, read, min(parallelism, len(rest)), brake, give_up=True)
+    finally:
+        unserved.settle(seen)
+        for ref in refs:
+            if ref not in seen.readings:
+                seen.readings[ref] = Unread(unserved.fault(ref.kind) or brake.not_attempted())
     return seen
 
 

@@ -3,9 +3,10 @@
 One change goes through these steps, each of which can end it (`_Stop`)::
 
     turn      wait while another write is about to teach how the server treats updates
-    slot      wait for a place in the pace of writes, so that nothing lies between the read and the write
+    slot      wait for a place in the pace of writes, so that little lies between the read and the write
     read      stale if a key that was decided on has moved; foreign keys are taken as they are now
     compare   anew, under what is known of the dialect by now
+    start     wait for a moment where too many are about to write; where it would be longer, back to slot and read
     send      one call; its answer may teach, or show lost pairs and halt the kind; one that shows nothing of the call
               is settled by a read
     verify    nothing may be left to write; what is left goes through slot, read, compare and send again: further
@@ -30,7 +31,7 @@ from reconciler.events import ChangeDone, Outcome, OutcomeStatus, silence
 from reconciler.model import EMPTY, Metadata, Missing, Observed, Ref, Unread, same
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from reconciler.calls import Call
     from reconciler.dialects import Dialect
@@ -49,8 +50,12 @@ _NOT_ALLOWED = 405
 class Writer(Reader, Protocol):
     """What applying needs beside."""
 
-    def write_slot(self) -> float:
-        """Take the next place in the pace of writes; returns the seconds until it begins."""
+    async def write_slot(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Wait for a place in the pace of writes, by calls of `sleep` with seconds; what that raises ends it."""
+        ...
+
+    async def write_start(self, sleep: Callable[[float], Awaitable[None]]) -> bool:
+        """Tell whether a write may be sent now, after a second's wait at most; else it needs another slot and read."""
         ...
 
     async def modify(self, ref: Ref, entries: Mapping[str, Json], attempt: int) -> Observed:
@@ -203,13 +208,7 @@ class _Work:
         unfinished: Fault | None = None
         left = 0
         while True:
-            observed = await self._look(lesson, known, aim)
-            change = compare(
-                self._change.desired, self._change.intent, observed, None, replace(lesson.rules, dialect=dialect)
-            )
-            if change.action is Action.FAILED:
-                raise _Stop(OutcomeStatus.FAILED, change.fault)
-            self._check_approved(change)
+            change = await self._due(lesson, dialect, known, aim)
             if not change.writable:
                 return self._finished(change)
             if unfinished is not None and len(change.writable) >= left:
@@ -233,6 +232,18 @@ class _Work:
             if following is dialect or rounds == _ROUNDS:
                 raise _Stop(OutcomeStatus.FAILED, fault)
             dialect = following
+
+    async def _due(self, lesson: Lesson, dialect: Dialect, known: Metadata, aim: Metadata) -> Change:
+        """Return what is left to write by a look at what is there; if anything is, it may be sent at once."""
+        while True:
+            observed, rules = await self._look(lesson, known, aim), replace(lesson.rules, dialect=dialect)
+            change = compare(self._change.desired, self._change.intent, observed, None, rules)
+            if change.action is Action.FAILED:
+                raise _Stop(OutcomeStatus.FAILED, change.fault)
+            self._check_approved(change)
+            if not change.writable or await self._may_start(lesson):
+                return change
+            known, aim = change.observed or EMPTY, change.planned or EMPTY  # too old by the time that it may be sent
 
     async def _look(self, lesson: Lesson, known: Metadata, aim: Metadata) -> Observed:
         """Wait for a slot, then read; stop where a key of ours has neither the value known nor the one aimed at."""
@@ -364,7 +375,16 @@ class _Work:
     async def _take_slot(self, lesson: Lesson) -> None:
         """Wait for a place in the pace of writes; stop if writes have come to an end meanwhile."""
         self._check_brakes(lesson)
-        await self._brake.sleep(self._writer.write_slot())
+        await self._writer.write_slot(lambda seconds: self._pause(lesson, seconds))
+        self._check_brakes(lesson)
+
+    async def _may_start(self, lesson: Lesson) -> bool:
+        """Tell whether to write now, after a moment at most; stop if writes have come to an end meanwhile."""
+        return await self._writer.write_start(lambda seconds: self._pause(lesson, seconds))
+
+    async def _pause(self, lesson: Lesson, seconds: float) -> None:
+        """Wait; stop if writes have come to an end meanwhile."""
+        await self._brake.sleep(seconds)
         self._check_brakes(lesson)
 
     def _check_brakes(self, lesson: Lesson) -> None:

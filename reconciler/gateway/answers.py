@@ -32,8 +32,8 @@ _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 class Answer:
     """A whole HTTP answer; `location` is where a redirect points to.
 
-    `retry_in`: the seconds after which another attempt may help, `None` where it would not. `urged`: a 429 with which
-    the server itself asks to be tried again, whatever its code says.
+    `retry_in`: the seconds after which another attempt may help, `None` where it would not. `spent`: a 429 that no
+    waiting cures.
     """
 
     status: int
@@ -41,7 +41,7 @@ class Answer:
     request_id: str | None = None
     location: str | None = None
     retry_in: float | None = None
-    urged: bool = False
+    spent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,15 @@ from reconciler.gateway.answers import Answer, presentable, redacted
 from reconciler.gateway.failures import CertificateRefused, HostUnknown, TlsFailed
 from reconciler.gateway.pacing import RETRIES, Pace, backoff
 from reconciler.gateway.providers import Scheme
-from reconciler.gateway.transport import AnswerTooLarge, Pacer, Surroundings, stack, wait_after, wait_after_failure
+from reconciler.gateway.transport import (
+    AnswerTooLarge,
+    Pacer,
+    Surroundings,
+    prospects,
+    stack,
+    wait_after,
+    wait_after_failure,
+)
 from reconciler.gateway.verdicts import Judge
 from reconciler.kinds import KINDS
 from reconciler.model import Unread
@@ -34,6 +42,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from reconciler.gateway.providers import Provider
+    from reconciler.gateway.transport import Sleep
     from reconciler.kinds import Kind
     from reconciler.model import Json, Observed, Reading, Ref
 
@@ -43,6 +52,9 @@ READ_TIMEOUT = 60.0
 """Seconds without a byte. One GET took 2.8 s on a healthy server (API.md), and busy ones queue."""
 WRITE_TIMEOUT = 60.0
 """Seconds for a body to be taken; for symmetry, as bodies are small."""
+WHOLE = 2
+"""Times the read timeout that one exchange may take after it is connected: a request, and all of its answer. An answer
+is some 10 kB, a packet or a few; what needs longer than two of the longest silences only drips."""
 USER_AGENT = f"reconciler/{__version__}"
 
 _ENTRA_TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
@@ -202,9 +214,13 @@ class Gateway:
             return Unread(error.fault)
         return route.judge.reading(ref, answer)
 
-    def write_slot(self) -> float:
-        """Take the next place in the pace of writes; returns the seconds until it begins."""
-        return self._pacer.slot("POST")
+    async def write_slot(self, sleep: Sleep) -> None:
+        """Wait for a place in the pace of writes; then the resource is to be looked at. What `sleep` raises ends it."""
+        await self._pacer.approach("POST", sleep)
+
+    async def write_start(self, sleep: Sleep) -> bool:
+        """Tell whether a write may be sent now, after a second's wait at most; else it needs another slot and look."""
+        return await self._pacer.leave("POST", sleep)
 
     async def modify(self, ref: Ref, entries: Mapping[str, Json], attempt: int = 0) -> Observed:
         """Send `entries` as the resource's field, once, and return the metadata of the answer.
@@ -243,7 +259,7 @@ class Gateway:
             found.get("x-request-id"),
             found.get("location"),
             wait_after(response, attempt, self._around),
-            status == 429 and found.get("x-should-retry", "").strip().lower() == "true",
+            status == 429 and prospects(response).spent,
         )
 
 
@@ -281,8 +297,7 @@ class _NoCookies(CookieJar):
 async def open_gateway(
     connection: Connection,
     *,
-    reads_per_minute: float | None = None,
-    writes_per_minute: float | None = None,
+    pacer: Pacer | None = None,
     parallelism: int = 16,
     read_only: bool = False,
     transport: httpx.AsyncBaseTransport | None = None,
@@ -293,20 +308,22 @@ async def open_gateway(
 ) -> AsyncIterator[Gateway]:
     """Open the door: the stack of `transport.stack` around `transport`, or around sockets where none is given.
 
-    Rates are ceilings, `None` is no ceiling. `parallelism` is the number of connections. `log` takes one line a
-    request. The embedded emulator needs its `transport`; everything is closed at the end. Timeouts are in seconds:
-    for a connection with its TLS handshake, and without a byte of an answer.
+    `pacer` is shared by all that is opened at one target; without one there are no ceilings, and what the server asks
+    for is forgotten at the end. `parallelism` is the number of connections. `log` takes one line a request. The
+    embedded emulator needs its `transport`; everything is closed at the end. Timeouts are in seconds: for a connection
+    with its TLS handshake, and without a byte of an answer (see also `WHOLE`).
     """
     if transport is None and connection.embedded:
         raise ReconcilerError("internal error: the embedded emulator was opened without a transport to it")
     around = around or Surroundings()
-    pacer = Pacer(Pace.per_minute(reads_per_minute), Pace.per_minute(writes_per_minute), around)
+    pacer = pacer or Pacer(Pace(), Pace(), around)
     layers = stack(
         transport or _wire(connection, parallelism),
         pacer=pacer,
         read_only=read_only,
         log=_shielded(log, connection.secret) if log else None,
         around=around,
+        longest=connect_timeout + WHOLE * read_timeout,
     )
     # No limit on waiting for a free connection: that wait is our own parallelism, not the server's fault.
     timeout = httpx.Timeout(connect=connect_timeout, read=read_timeout, write=WRITE_TIMEOUT, pool=None)

@@ -6,6 +6,10 @@ retries are those of the official client (API.md, "Pace, retries, headers"), but
 A `Pace` is what all calls of one method at one target share. It knows a ceiling where one was told; walls that it ran
 into (429: the rate is halved, then grows by the same step every second); and what the server says is left. Each of them
 is a least distance between two calls, and the longest counts.
+
+It is kept twice: by a row of slots, in which calls wait for their turn, and by a gate, through which they leave.
+Between the two a write looks at what it is about to change, and that may take long: so the row is what makes it wait,
+and the gate what the ceiling is kept by.
 """
 
 from __future__ import annotations
@@ -36,8 +40,14 @@ HOPELESS = frozenset({"insufficient_quota", "credit_balance_exhausted", "billing
 """Codes of a 429 that no waiting cures; so are those that speak of a spend limit."""
 
 HEAD_ROOM = 0.97
-"""The share of a ceiling that is used. Calls that leave in 60 seconds may arrive within 58: latencies differ, and a
-write follows its slot only after a read."""
+"""The share of a ceiling that is used. Calls that leave in 60 seconds may arrive within 59: latencies differ, and some
+leave late by `LATE`."""
+LATE = 0.5
+"""Seconds by which a call may leave late without those behind it being later, too: so much that was idle is made up
+for. Less than what the head room leaves of a minute."""
+PATIENCE = 1.0
+"""Seconds that a call may wait at the gate; where it would be more, it takes another slot. For a write it is the time
+for which a look at its resource is good: after a longer wait it has to look again."""
 DECREASE = 0.5
 """What is left of the rate after a wall."""
 INCREASE = 0.1
@@ -98,22 +108,27 @@ def _seconds_until(date: str | None, now: float) -> float | None:
         return None
 
 
-def should_retry(status: int, headers: Mapping[str, str], *codes: str | None) -> bool:
-    """Tell whether an answer is worth another attempt; `codes` are the API's own names for the error."""
+class Outlook(NamedTuple):
+    """Whether an answer is worth another attempt, and (`spent`) whether it is a 429 that no waiting cures."""
+
+    retried: bool
+    spent: bool = False
+
+
+def outlook(status: int, headers: Mapping[str, str], *codes: str | None) -> Outlook:
+    """Return what may be hoped for after an answer; `codes` are the API's own names for the error.
+
+    The server's advice counts more than anything else: asked to come again, nobody has run out of anything. `headers`
+    are looked up in lower case.
+    """
     advice = headers.get("x-should-retry", "").strip().lower()
-    if advice in ("true", "false"):
-        return advice == "true"
-    if status == 429 and hopeless(*codes):
-        return False
-    return status in RETRIED or status >= 500
+    if advice == "true":
+        return Outlook(retried=True)
+    spent = status == 429 and any(_spent(code.strip().lower()) for code in codes if code)
+    return Outlook(advice != "false" and not spent and (status in RETRIED or status >= 500), spent)
 
 
-def hopeless(*codes: str | None) -> bool:
-    """Tell whether the API's names for a 429 say that no waiting cures it: a quota, credit, what may be spent."""
-    return any(_hopeless(code.strip().lower()) for code in codes if code)
-
-
-def _hopeless(code: str) -> bool:
+def _spent(code: str) -> bool:
     return code in HOPELESS or "spend_limit" in code or "spending_limit" in code
 
 
@@ -227,7 +242,8 @@ class Pace:
     """Slots at a distance: the next one `free` at an instant of some clock, none before `hold`.
 
     `interval` is the distance by the ceiling, 0 where there is none. Unused slots are not saved up, so there never is
-    a burst. `spread` is a distance that counts `until` an instant. `era` counts the walls met so far.
+    a burst. `spread` is a distance that counts `until` an instant. `era` counts the walls met so far. The gate `opens`
+    for the next call at that instant.
     """
 
     interval: float = 0.0
@@ -237,6 +253,7 @@ class Pace:
     spread: float = 0.0
     until: float = -math.inf
     era: int = 0
+    opens: float = -math.inf
 
     @classmethod
     def per_minute(cls, ceiling: float | None) -> Pace:
@@ -255,26 +272,42 @@ class Pace:
         return max(least, self.spread) if instant < self.until else least
 
     def take(self, now: float) -> tuple[float, Pace]:
-        """Take the next slot: the seconds until it begins, and the pace after it."""
+        """Take the next slot: the instant at which it begins, and the pace after it."""
         start = max(now, self.free)
         restraint = self.restraint
         if restraint is not None and restraint.at(start) >= restraint.top:
             restraint = None  # from here on it would restrain nobody
         if not self.interval and restraint is None and start >= self.until:
             # No pace: only a hold can be in the way. The same object does, so that nothing is made.
-            return start - now, self if self.restraint is None else replace(self, restraint=None)
+            return start, self if self.restraint is None else replace(self, restraint=None)
         after = start + self.distance(start)
-        return start - now, Pace(self.interval, after, self.hold, restraint, self.spread, self.until, self.era)
+        return start, Pace(self.interval, after, self.hold, restraint, self.spread, self.until, self.era, self.opens)
 
     def stands(self, era: int, start: float) -> bool:
-        """Tell whether a slot that was given out in an era, to begin at an instant, is still to be used."""
+        """Tell whether a place that was given out in an era, for an instant, is still to be used."""
         return era == self.era and start >= self.hold
 
+    def leave(self, now: float) -> tuple[float | None, Pace]:
+        """Pass the gate: the instant at which to leave, and the pace after it.
+
+        `None` where that is too far away to wait for it here.
+        """
+        start = max(now, self.opens, self.hold)
+        if start - now > PATIENCE:
+            return None, self
+        distance = self.distance(start)
+        if not distance:
+            return start, self
+        opens = max(self.opens, start - LATE) + distance
+        return start, Pace(
+            self.interval, self.free, self.hold, self.restraint, self.spread, self.until, self.era, opens
+        )
+
     def held(self, until: float) -> Pace:
-        """Return the pace with no slot before `until`."""
+        """Return the pace with no slot before `until`. What is idle until then is not made up for."""
         if until <= self.hold:
             return self
-        return replace(self, free=max(self.free, until), hold=until)
+        return replace(self, free=max(self.free, until), hold=until, opens=max(self.opens, until))
 
     def slowed(self, now: float, era: int, sending: float, hint: float | None) -> Pace:
         """Return the pace after a 429 at `now` to a call that left in an era, while `sending` calls a second were made.
@@ -292,9 +325,10 @@ class Pace:
         slower = max(rate * DECREASE, SLOWEST)
         top = 1 / self.interval if self.interval else max(rate, known.top if known else 0.0)
         restraint = Restraint(slower, hold, rate * INCREASE, top, walls)
-        # The slots given out are void, all but the last one used: that was now at the latest.
-        free = max(hold, min(self.free, now + self.distance(now)))
-        return replace(self, free=free, hold=hold, restraint=restraint, era=era + 1)
+        # The places given out are void, all but the last one used: that was now at the latest.
+        used = now + self.distance(now)
+        free, opens = max(hold, min(self.free, used)), max(hold, min(self.opens, used))
+        return replace(self, free=free, hold=hold, restraint=restraint, era=era + 1, opens=opens)
 
     def _rate(self, now: float, sending: float) -> float:
         """Return the calls a second at a wall: those that are made, or those allowed where they are what restrains."""

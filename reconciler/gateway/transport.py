@@ -6,7 +6,8 @@
     RetryingTransport    tries reads again
     PacedTransport       keeps the pace              inside the retries: a retry takes a slot like any other request
     LoggingTransport     one line a request          inside both: its milliseconds are those of the server
-    BodyTransport        reads the whole body        inside the retries: a body that breaks off is tried again
+    BodyTransport        reads the whole body        inside the retries: a body that breaks off is tried again, and so
+                                                     is an exchange without an end
     WireTransport or HandlerTransport                sockets, or a function in this process
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import httpx
@@ -27,19 +28,25 @@ from reconciler.gateway.pacing import (
     ALLOWANCE_LENGTHS,
     LONGEST_HINT,
     RETRIES,
+    Outlook,
     Pace,
     Tally,
     allowance,
     backoff,
-    hopeless,
+    outlook,
     retries,
     retry_wait,
-    should_retry,
     wait_hint,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+
+    Sleep: TypeAlias = Callable[[float], Awaitable[None]]
+    """Waits for so many seconds."""
+
+    Sent: TypeAlias = tuple[int, float]
+    """A call that has left: the era of its pace, and when it left."""
 
     Handle: TypeAlias = Callable[[str, str, Mapping[str, str], bytes], tuple[int, Mapping[str, str], bytes]]
     """A server as a function: method, request target (path and query as on the wire, percent-encoded), headers
@@ -59,7 +66,7 @@ class Surroundings:
 
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    sleep: Sleep = asyncio.sleep
     chance: Callable[[], float] = random.random
 
 
@@ -96,17 +103,22 @@ def wait_after(response: httpx.Response, attempt: int, around: Surroundings) -> 
     status = response.status_code
     if status < 400 or attempt >= retries(status):
         return None
-    if not should_retry(status, response.headers, *_codes(response)):
+    if not prospects(response).retried:
         return None
     return retry_wait(attempt, around.chance(), wait_hint(response.headers, around.wall()))
 
 
-def _codes(response: httpx.Response) -> tuple[str | None, ...]:
-    """Return the API's names for a 429, the only status where they decide something here."""
-    if response.status_code != 429:
-        return ()
-    said = complaint(response.content)
-    return said.code, said.type
+def prospects(response: httpx.Response) -> Outlook:
+    """Return what may be hoped for after an answer that is read; it is made out once, and kept with the answer."""
+    known: Outlook | None = response.extensions.get("outlook")
+    if known is None:
+        codes: tuple[str | None, ...] = ()
+        if response.status_code == 429:  # the only status where the API's names decide something here
+            said = complaint(response.content)
+            codes = said.code, said.type
+        known = outlook(response.status_code, response.headers, *codes)
+        response.extensions["outlook"] = known
+    return known
 
 
 def wait_after_failure(error: Exception, attempt: int, around: Surroundings) -> float | None:
@@ -150,61 +162,81 @@ class RetryingTransport(_Layer):
 class _Lane:
     """What all calls of one method share."""
 
-    __slots__ = ("in_flight", "pace", "tally")
+    __slots__ = ("ended", "in_flight", "pace", "spent", "tally")
 
     def __init__(self, pace: Pace) -> None:
         self.pace = pace
         self.tally = Tally()
         self.in_flight = 0
+        self.ended = 0
+        self.spent = 0.0
 
 
 class Pacer:
-    """The pace of reads and that of writes, each with its own slots, shared by everybody at one target."""
+    """The pace of reads and that of writes, each with its own slots, shared by everybody at one target.
+
+    A call waits in the row of its method (`approach`), then passes its gate (`leave`). Between the two a write looks at
+    its resource; nothing is between them for a read (`turn`). What is learned stays, whoever made the calls: there is
+    one of these for a whole run.
+    """
 
     def __init__(self, reads: Pace, writes: Pace, around: Surroundings) -> None:
         self._lanes = {"GET": _Lane(reads), "POST": _Lane(writes)}
         self._around = around
 
-    def slot(self, method: str) -> float:
-        """Take the next slot; returns the seconds until it begins. Two callers never get the same one."""
-        lane = self._lanes[method]
-        wait, lane.pace = lane.pace.take(self._around.clock())
-        return wait
+    async def approach(self, method: str, sleep: Sleep) -> None:
+        """Wait for a slot. Who waits while a wall is met takes another one after it: it was one in a faster row.
 
-    def interval(self, method: str) -> float:
-        """Return the seconds between two slots as things stand, 0 where nobody waits."""
-        return self._lanes[method].pace.distance(self._around.clock())
-
-    async def turn(self, method: str, wait: float) -> None:
-        """Wait for a slot that was taken just now. Who waits while a wall is met takes another one after it.
-
-        The place was one in a faster row.
+        `sleep` waits, so many seconds; what it raises ends this.
         """
-        lane = self._lanes[method]
-        while wait > 0:
-            era, start = lane.pace.era, self._around.clock() + wait
-            await self._around.sleep(wait)
+        lane, clock = self._lanes[method], self._around.clock
+        while True:
+            now, era = clock(), lane.pace.era
+            start, lane.pace = lane.pace.take(now)
+            if start <= now:
+                return
+            await sleep(start - now)
             if lane.pace.stands(era, start):
                 return
-            wait = self.slot(method)
 
-    def sent(self, method: str) -> int:
-        """Count a call that leaves now; returns the era of its pace."""
+    async def leave(self, method: str, sleep: Sleep) -> bool:
+        """Tell whether the call may be sent now, after a moment's wait at most; else it has to approach again."""
+        lane, now = self._lanes[method], self._around.clock()
+        start, lane.pace = lane.pace.leave(now)
+        if start is None:
+            return False
+        if start <= now:
+            return True
+        era = lane.pace.era
+        await sleep(start - now)
+        return lane.pace.stands(era, start)
+
+    async def turn(self, method: str) -> None:
+        """Wait until a call may be sent that nothing goes ahead of."""
+        sleep = self._around.sleep
+        await self.approach(method, sleep)
+        while not await self.leave(method, sleep):
+            await self.approach(method, sleep)
+
+    def sent(self, method: str) -> Sent:
+        """Count a call that leaves now."""
         lane, now = self._lanes[method], self._around.clock()
         lane.tally = lane.tally.noted(now)
         lane.in_flight += 1
-        # What leaves during a hold is a write whose slot is from before it: its 429 would be no new wall.
-        return lane.pace.era if now >= lane.pace.hold else lane.pace.era - 1
+        return lane.pace.era, now
 
-    def ended(self, method: str) -> None:
+    def ended(self, method: str, call: Sent) -> None:
         """Count a call as answered, or as failed."""
-        self._lanes[method].in_flight -= 1
-
-    def heed(self, method: str, era: int, response: httpx.Response) -> None:
-        """Let everybody learn from an answer to a call that left in an era."""
         lane = self._lanes[method]
+        lane.in_flight -= 1
+        lane.ended += 1
+        lane.spent += self._around.clock() - call[1]
+
+    def heed(self, method: str, call: Sent, response: httpx.Response) -> None:
+        """Let everybody learn from the answer to a call."""
+        lane, era = self._lanes[method], call[0]
         if response.status_code == 429:
-            if not self._wall(lane, method, era, response):
+            if not self._wall(lane, era, response):
                 return
         elif lane.pace.restraint is not None:
             lane.pace = lane.pace.eased(era)
@@ -213,20 +245,31 @@ class Pacer:
             if left is not None:
                 lane.pace = lane.pace.allowed(left, self._around.clock(), lane.in_flight)
 
-    def _wall(self, lane: _Lane, method: str, era: int, response: httpx.Response) -> bool:
+    def _wall(self, lane: _Lane, era: int, response: httpx.Response) -> bool:
         """Slow everybody down; returns whether waiting is of any use."""
         hint = wait_hint(response.headers, self._around.wall())
-        advised = response.headers.get("x-should-retry", "").strip().lower() == "true"
-        if not advised and hopeless(*_codes(response)):
+        if prospects(response).spent or (hint is not None and hint > LONGEST_HINT):
             return False
-        if hint is not None and hint > LONGEST_HINT:
-            return False
-        now, free = self._around.clock(), lane.pace.free
+        now = self._around.clock()
         lane.pace = lane.pace.slowed(now, era, lane.tally.rate(now), hint)
-        if method != "GET":
-            # Who has a slot for a write already will use it: the next ones come after all of them.
-            lane.pace = replace(lane.pace, free=max(free, lane.pace.free))
         return True
+
+    # --- for a forecast -----------------------------------------------------------------------------------------------
+
+    def delay(self, method: str) -> float:
+        """Return the seconds until somebody who comes now may begin, 0 where nobody waits."""
+        now = self._around.clock()
+        return self._lanes[method].pace.take(now)[0] - now
+
+    def interval(self, method: str) -> float:
+        """Return the seconds between two slots as things stand, 0 where nobody waits."""
+        start, after = self._lanes[method].pace.take(self._around.clock())
+        return after.distance(start)
+
+    def round_trip(self, method: str) -> float | None:
+        """Return the seconds that a call took on average from when it was sent, `None` where none was."""
+        lane = self._lanes[method]
+        return lane.spent / lane.ended if lane.ended else None
 
 
 def _tells_allowance(headers: httpx.Headers) -> bool:
@@ -238,7 +281,7 @@ def _tells_allowance(headers: httpx.Headers) -> bool:
 
 
 class PacedTransport(_Layer):
-    """Lets reads wait for their slots. Writes have theirs already, from before the read that goes ahead of them.
+    """Lets reads wait for their turn. Writes have waited for theirs already, as they look before they leave.
 
     A 429 slows everybody down who comes later, not only the one that was told: the others would run into the same
     wall and use up their retries on it.
@@ -249,18 +292,16 @@ class PacedTransport(_Layer):
         self._pacer = pacer
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Wait for the next slot, then pass the request on, and heed what is answered."""
+        """Wait for a turn, then pass the request on, and heed what is answered."""
         pacer, method = self._pacer, request.method
         if method == "GET":
-            wait = pacer.slot(method)
-            if wait > 0:
-                await pacer.turn(method, wait)
-        era = pacer.sent(method)
+            await pacer.turn(method)
+        call = pacer.sent(method)
         try:
             response = await self._inner.handle_async_request(request)
         finally:
-            pacer.ended(method)
-        pacer.heed(method, era, response)
+            pacer.ended(method, call)
+        pacer.heed(method, call, response)
         return response
 
 
@@ -293,14 +334,66 @@ class LoggingTransport(_Layer):
 
 
 class BodyTransport(_Layer):
-    """Reads the whole body, decoded and bounded, so that all of an answer's failures happen in one place."""
+    """Reads the whole body, decoded and bounded, so that all of an answer's failures happen in one place.
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, limit: int = MAX_ANSWER) -> None:
+    `longest` is what one exchange may take altogether, in seconds. Timeouts below count from byte to byte: without this
+    a server that sends a byte now and then keeps a call, and a run that waits for it, for ever. One timer does for all,
+    set for the oldest call in flight; a timer for each would cost more than anything else here.
+    """
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, limit: int = MAX_ANSWER, longest: float | None = None) -> None:
         super().__init__(inner)
         self._limit = limit
+        self._longest = longest
+        self._begun: dict[asyncio.Task[object], float] = {}  # in this order
+        self._overdue: set[asyncio.Task[object]] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Return an answer that is read and closed; raise `AnswerTooLarge` past the limit."""
+        """Return an answer that is read and closed.
+
+        Raise `AnswerTooLarge` past the limit, and `ReadTimeout` for an exchange that does not come to an end.
+        """
+        task = asyncio.current_task()
+        if self._longest is None or task is None:
+            return await self._exchange(request)
+        loop, cancelling = asyncio.get_running_loop(), task.cancelling()
+        self._begun[task] = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(self._longest, self._end_overdue, self._longest)
+        try:
+            return await self._exchange(request)
+        except asyncio.CancelledError:
+            # The cancellation may be ours alone, or somebody's beside it: theirs goes on.
+            if task in self._overdue and task.cancelling() - 1 <= cancelling:
+                raise httpx.ReadTimeout(f"not complete after {self._longest:g} s", request=request) from None
+            raise
+        finally:
+            del self._begun[task]
+            if task in self._overdue:
+                self._overdue.discard(task)
+                task.uncancel()
+
+    def _end_overdue(self, longest: float) -> None:
+        """End the exchanges that take too long, and look again when the next one would."""
+        loop = asyncio.get_running_loop()
+        now, self._timer = loop.time(), None
+        for task, begun in self._begun.items():
+            if begun + longest > now:
+                self._timer = loop.call_at(begun + longest, self._end_overdue, longest)
+                return
+            if task not in self._overdue:
+                self._overdue.add(task)
+                task.cancel()
+
+    async def aclose(self) -> None:
+        """Close what is inside."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await super().aclose()
+
+    async def _exchange(self, request: httpx.Request) -> httpx.Response:
         response = await self._inner.handle_async_request(request)
         encoded = "content-encoding" in response.headers
         source: AsyncIterable[bytes] = response.aiter_bytes()
@@ -352,9 +445,13 @@ def stack(
     read_only: bool,
     log: Callable[[str], None] | None,
     around: Surroundings,
+    longest: float | None = None,
 ) -> httpx.AsyncBaseTransport:
-    """Return the layers around `wire`, in the order that the module's picture gives."""
-    layers: httpx.AsyncBaseTransport = BodyTransport(wire)
+    """Return the layers around `wire`, in the order that the module's picture gives.
+
+    `longest` is what one exchange may take, in seconds; `None` is no bound.
+    """
+    layers: httpx.AsyncBaseTransport = BodyTransport(wire, longest=longest)
     if log is not None:
         layers = LoggingTransport(layers, log, around)
     layers = RetryingTransport(PacedTransport(layers, pacer), around)

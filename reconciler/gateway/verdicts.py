@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 from reconciler.errors import ApiError, Fault, TargetRefused
 from reconciler.gateway.answers import Unusable, complaint, echoes, metadata_of, page, parse, parse_object, presentable
-from reconciler.gateway.pacing import hopeless
 from reconciler.model import Missing, Observed, Unread
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ class Judge:
         if 300 <= status < 400:
             return self._fault("redirected", f"The API redirects ({status}) {_whither(answer.location)}.", answer)
         code = _CODES.get(status) or ("server_error" if status >= 500 else "rejected")
-        if status == 429 and not answer.urged and _is_hopeless(answer):
+        if answer.spent:
             code = "out_of_quota"
         return self._fault(code, f"The API answered {status}: {_words(answer)}", answer)
 
@@ -167,12 +166,6 @@ def _from_router(body: bytes) -> bool:
         text = body.decode("utf-8", "replace")
         return text.casefold() in _ROUTER_TEXTS or _INVALID_URL.match(text) is not None
     return value in _ROUTER_OBJECTS or _INVALID_URL.match(complaint(body).message) is not None
-
-
-def _is_hopeless(answer: Answer) -> bool:
-    """Tell whether a 429 is one that no waiting cures."""
-    said = complaint(answer.body)
-    return hopeless(said.code, said.type)
 
 
 def _words(answer: Answer) -> str:

@@ -11,14 +11,20 @@ layers. It is kept from that here: retries are decided above, in turn with the p
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
+import socket
 import ssl
 import sys
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import aiohttp
 import httpx
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http_exceptions import HttpProcessingError
 from httpx_aiohttp import AiohttpTransport
 
@@ -26,6 +32,8 @@ from reconciler.gateway.failures import CertificateRefused, HostUnknown, TlsFail
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    Found = list[ResolveResult] | Exception
 
 KEEPALIVE = 30.0
 """Seconds that an idle connection is kept. Load balancers drop theirs after 60 or more; ours goes first."""
@@ -156,6 +164,62 @@ class WireTransport(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
+_NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+
+
+class Resolver(AbstractResolver):
+    """Looks names up as the system does, each in a thread that nobody has to wait for.
+
+    A lookup cannot be broken off, and may take half a minute where the network is gone. Threads of the loop's own
+    executor are joined at its end, and again at that of the process: the run would end no sooner.
+    """
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the addresses of a host. Raises `OSError`."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Found] = loop.create_future()
+
+        def tell(found: Found) -> None:
+            if not answer.done():  # nobody waits any more
+                answer.set_result(found)
+
+        def look() -> None:
+            try:
+                found: Found = _looked_up(host, port, family)
+            except Exception as error:  # noqa: BLE001 - raised where it is waited for
+                found = error
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(tell, found)
+
+        threading.Thread(target=look, name=f"looking up {host}", daemon=True).start()
+        found = await answer
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def close(self) -> None:
+        """Leave the lookups to themselves."""
+
+
+def _looked_up(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+    flags = socket.AI_ADDRCONFIG
+    found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=flags)
+    return [
+        # An address of one link alone names its interface.
+        ResolveResult(
+            hostname=host,
+            host=f"{name!s}%{rest[1]}" if len(rest) > 1 and rest[1] else str(name),
+            port=int(at),
+            family=of,
+            proto=proto,
+            flags=_NUMERIC,
+        )
+        for of, _, proto, _, (name, at, *rest) in found
+    ]
+
+
 def wire_transport(parallelism: int, *, tls: bool) -> WireTransport:
     """Return a transport with at most `parallelism` connections; its session begins with the first request.
 
@@ -164,7 +228,9 @@ def wire_transport(parallelism: int, *, tls: bool) -> WireTransport:
     context = trusting_the_system() if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=parallelism, keepalive_timeout=KEEPALIVE, ssl=context)
+        connector = aiohttp.TCPConnector(
+            limit=parallelism, keepalive_timeout=KEEPALIVE, ssl=context, resolver=Resolver()
+        )
         made = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         # aiohttp would resend a GET on a lost connection by itself, unpaced and untold; retries are decided above.
         made._retry_connection = False  # noqa: SLF001 - there is no public switch
@@ -188,9 +254,24 @@ def trusting_the_system(platform: str = sys.platform) -> ssl.SSLContext:
     # the loop stands still. After one pretended connection the context inside has it all.
     context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost")
     filled: ssl.SSLContext = context._ctx  # noqa: SLF001 - there is no public way to it
-    if not filled.cert_store_stats()["x509"] and not {"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys():
+    if _is_empty(filled):
         # A slim container without any store: what httpx brings along is what was trusted there all the time.
         import certifi
 
         filled.load_verify_locations(certifi.where())
     return filled
+
+
+_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
+"""How OpenSSL names the files of a folder of certificates."""
+
+
+def _is_empty(context: ssl.SSLContext) -> bool:
+    """Tell whether a context trusts nobody, and nobody has asked for that."""
+    if context.cert_store_stats()["x509"] or {"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys():
+        return False
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile:
+        return False
+    # Of a folder, nothing is loaded before it is needed.
+    return not (paths.capath and any(_HASHED.fullmatch(file.name) for file in Path(paths.capath).iterdir()))

@@ -165,9 +165,9 @@ def _unattended(repository: Repository) -> dict[str, str]:
 
 def environment() -> dict[str, str]:
     """Return the environment that git commands run in."""
-    inherited = {name: value for name, value in os.environ.items() if name not in _LOCAL}
+    inherited = {name: value for name, value in os.environ.items() if name not in _LOCAL and "TRACE" not in name}
     # Reading must not write: without the first, `status` refreshes the index. Nothing may wait for a password
-    # that nobody is there to type. Messages are looked at, so they come in one language.
+    # that nobody is there to type. Messages are looked at, so they come in one language and without a trace.
     return inherited | {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "LANGUAGE": ""}
 
 

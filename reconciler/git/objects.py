@@ -19,6 +19,8 @@ PATIENCE = (0.02, 0.05, 0.1, 0.2, 0.4)
 """Seconds between the attempts to move a ref that somebody else holds locked."""
 ABANDONED = 5.0
 """Seconds after which a lock that nobody has touched since counts as left behind by a git that was killed."""
+_LOOKS = 20
+"""How often that is looked at meanwhile."""
 
 _DURABLE = ("-c", "core.fsync=all")
 """A ref must not outlive, in a crash, the objects that it leads to."""
@@ -71,7 +73,7 @@ def tip(repository: Repository, ref: str) -> str | None:
     try:
         found = repository.line("show-ref", "--verify", "--hash", ref)
     except GitFailed as error:
-        if str(error) != f"fatal: '{ref}' - not a valid ref":
+        if f"fatal: '{ref}' - not a valid ref" not in str(error):
             raise
     else:
         kind = repository.ask("cat-file", "-t", found)
@@ -197,13 +199,16 @@ def _take_away(lock: Path) -> bool:
     ours, and a move of one takes milliseconds.
     """
     first = _known(lock)
-    while first is not None and time.time() - first[1] < ABANDONED:
-        time.sleep(ABANDONED / 20)
+    if first is None:
+        return False
+    for _ in range(_LOOKS):  # and no more, whatever the clock says that the file was touched by
+        if time.time() - first[1] >= ABANDONED:
+            break
+        time.sleep(ABANDONED / _LOOKS)
         if _known(lock) != first:
             return True  # it is in use
-    if first is not None:
-        lock.unlink(missing_ok=True)
-    return first is not None
+    lock.unlink(missing_ok=True)
+    return True
 
 
 def _known(lock: Path) -> tuple[int, float] | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from click import style
 
 from reconciler.model import Ownership
-from reconciler.words import plain, quoted
+from reconciler.words import amount, plain, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -81,7 +81,7 @@ def _commit(one: Run) -> str:
 def _what(one: Run) -> str:
     counts = ", ".join(f"{count} {plain(outcome.replace('_', ' '))}" for outcome, count in one.outcomes.items())
     wrote = sum(map(len, one.touched.values()))
-    fields = f"{wrote} field{'' if wrote == 1 else 's'}"
+    fields = amount(wrote, "field")
     undoes = f" of {plain(one.undoes)}" if one.undoes else ""
     return f"{plain(one.kind)}{undoes}: {counts or 'nothing to write'}" + (f" ({fields})" if wrote else "")
 

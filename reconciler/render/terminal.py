@@ -15,7 +15,7 @@ from click import style
 from reconciler.compare import Action, Cause
 from reconciler.diff import Op
 from reconciler.events import OutcomeStatus
-from reconciler.words import plain, quoted
+from reconciler.words import amount, plain, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,9 +39,9 @@ def validation(document: Document) -> str:
     lines = list(_errors(document))
     count = len(document.errors)
     if count:
-        lines.append(style(f"Invalid: {_count(count, 'problem')}.", fg="red", bold=True))
+        lines.append(style(f"Invalid: {amount(count, 'problem')}.", fg="red", bold=True))
     else:
-        lines.append(f"Valid: {_count(document.summary.resources, 'resource')}.")
+        lines.append(f"Valid: {amount(document.summary.resources, 'resource')}.")
     return _text(lines)
 
 
@@ -49,7 +49,7 @@ def plan(document: Document) -> str:
     """Return the plan: what differs, the summary last. One line if nothing does."""
     if not (document.errors or document.changes or document.left):
         released = f", {len(document.released)} released" if document.released else ""
-        count = _count(document.summary.resources, "resource")
+        count = amount(document.summary.resources, "resource")
         lines = [f"Nothing to do: {count} as declared{released} ({_base(document)})."]
         return _text([*_released(document), *_notes(document), *lines])
     lines = [*_heading(document), "", *_shown(document, _fields), *_released(document), *_spared(document)]
@@ -61,7 +61,7 @@ def plan(document: Document) -> str:
 def drift(document: Document) -> str:
     """Return what moved outside git, the summary last. One line if nothing did."""
     if not (document.errors or document.changes):
-        count = _count(document.summary.resources, "resource")
+        count = amount(document.summary.resources, "resource")
         return _text([*_notes(document), f"No drift: {count} looked at ({_base(document)})."])
     lines = [*_heading(document), "", *_shown(document, _moved_fields), *_missing(document)]
     lines += [*_notes(document), *_errors(document)]
@@ -96,8 +96,8 @@ def proposal(document: Document, forecast: str) -> str:
     """Return what a person should know before agreeing to an apply: where, against which base, how much."""
     summary, pairs = document.summary, document.summary.pairs
     counts = [
-        f"{_count(summary.update, 'resource')} to update (+{pairs.add} ~{pairs.replace} -{pairs.remove})",
-        *([f"{_count(summary.blocked, 'field')} blocked"] if summary.blocked else []),
+        f"{amount(summary.update, 'resource')} to update (+{pairs.add} ~{pairs.replace} -{pairs.remove})",
+        *([f"{amount(summary.blocked, 'field')} blocked"] if summary.blocked else []),
         forecast,
     ]
     return _text([f"Target {_where(document)}, {_base(document)}: {', '.join(counts)}."])
@@ -120,10 +120,6 @@ def errors(document: Document) -> str:
 
 def _text(lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 _ON_THE_BASE = frozenset({"no_ledger", "no_git"})
@@ -267,7 +263,7 @@ def _spared(document: Document) -> Iterator[str]:
     for one in document.spared[:_SPARED_SHOWN]:
         yield f"  {plain(f'{one.kind}/{one.id}')}  {', '.join(map(plain, one.keys))}"
     if len(document.spared) > _SPARED_SHOWN:
-        yield f"  and {_count(len(document.spared) - _SPARED_SHOWN, 'resource')} more"
+        yield f"  and {amount(len(document.spared) - _SPARED_SHOWN, 'resource')} more"
     yield ""
 
 
@@ -290,13 +286,14 @@ def _drift_summary(document: Document) -> str:
     unsure = any(field.cause is Cause.UNATTRIBUTED for field in found)
     moved = "moved, or may have moved, outside git" if unsure else "moved outside git"
     parts = [
-        f"{_count(len(found), 'field')} on {_count(resources, 'resource')} {moved}",
+        f"{amount(len(found), 'field')} on {amount(resources, 'resource')} {moved}",
         *([f"{accepted} of them accepted"] if accepted else []),
-        *([f"{_count(missing, 'resource')} missing"] if missing else []),
+        *([f"{amount(missing, 'resource')} missing"] if missing else []),
         *([f"{document.summary.failed} failed"] if document.summary.failed else []),
-        f"{_count(document.summary.resources, 'resource')} looked at",
+        f"{amount(document.summary.resources, 'resource')} looked at",
     ]
-    word = "Drift" if missing or len(found) > accepted else "Accepted drift" if found else "No drift"
+    quiet = "Drift unknown" if document.summary.failed else "No drift"
+    word = "Drift" if missing or len(found) > accepted else "Accepted drift" if found else quiet
     return f"{word}: {', '.join(parts)}."
 
 
@@ -335,10 +332,10 @@ def _summary(document: Document) -> str:
         f"{summary.keep} unchanged",
         *([f"{summary.missing} missing"] if summary.missing else []),
         *([f"{summary.failed} failed"] if summary.failed else []),
-        *([f"{_count(summary.blocked, 'field')} blocked"] if summary.blocked else []),
+        *([f"{amount(summary.blocked, 'field')} blocked"] if summary.blocked else []),
         *([f"{len(document.released)} released"] if document.released else []),
-        *([f"{_count(document.left, 'field')} left alone by --only"] if document.left else []),
-        _count(document.requests.writes, "modify call"),
+        *([f"{amount(document.left, 'field')} left alone by --only"] if document.left else []),
+        amount(document.requests.writes, "modify call"),
     ]
     return f"Plan: {', '.join(parts)}."
 
@@ -358,7 +355,7 @@ def _unattempted(outcomes: Iterable[OutcomePart]) -> Iterator[str]:
     """Tell of what was not begun by its reasons: one line each, not one for every resource."""
     left = [outcome for outcome in outcomes if outcome.outcome is OutcomeStatus.NOT_ATTEMPTED]
     for reason, count in Counter(outcome.error.message if outcome.error else "" for outcome in left).items():
-        yield f"{_count(count, 'resource')} not attempted: {plain(reason.removeprefix('not attempted: '))}"
+        yield f"{amount(count, 'resource')} not attempted: {plain(reason.removeprefix('not attempted: '))}"
 
 
 def _tally(document: Document, outcomes: Iterable[OutcomePart]) -> str:
@@ -368,4 +365,4 @@ def _tally(document: Document, outcomes: Iterable[OutcomePart]) -> str:
     if not any(error.code == "missing" for error in document.errors):
         fine.add(OutcomeStatus.MISSING)  # the target only warns of those
     word = "Applied" if set(results) <= fine else "Apply incomplete"
-    return f"{word}: {', '.join(counted)}, {_count(document.requests.writes, 'modify call')}."
+    return f"{word}: {', '.join(counted)}, {amount(document.requests.writes, 'modify call')}."

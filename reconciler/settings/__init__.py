@@ -7,6 +7,7 @@ that has it; `Target.credential` reads it when somebody is about to talk to the 
 
 from __future__ import annotations
 
+import os.path
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -209,7 +210,8 @@ def _settings_file(cwd: Path, env: Mapping[str, str], config: str | None) -> Pat
     """Return the settings file to use, `None` where there is none; raises `WrongUsage` if the one asked for is not."""
     name = config or env.get(CONFIG_VARIABLE)
     if not name:
-        return next((path for folder in _upwards(cwd) if (path := folder / FILE_NAME).is_file()), None)
+        # By its name alone: a link that leads nowhere, or a folder, is a mistake, and must not pass for no settings.
+        return next((path for folder in _upwards(cwd) if os.path.lexists(path := folder / FILE_NAME)), None)
     if not (cwd / name).is_file():
         source = "--config" if config else CONFIG_VARIABLE
         raise WrongUsage(f"{source} names {shown(name)}, and there is no such file")

@@ -165,13 +165,17 @@ class SettingsModel(Strict):
 
 
 class InvalidSettings(InvalidInput):
-    """The settings file is invalid; `manifests` are the paths that each target names, to be checked as well."""
+    """The settings file is invalid.
 
-    def __init__(self, invalid: InvalidInput, file: Path, manifests: tuple[tuple[Path, ...], ...]) -> None:
+    `manifests` are the paths that each target names, to be checked as well; `masks`: it may be that values are masked.
+    """
+
+    def __init__(self, invalid: InvalidInput, file: Path, document: YamlFile) -> None:
         super().__init__(*invalid.found)
         self.file = file
         self.root = file.parent
-        self.manifests = manifests
+        self.manifests = tuple(_manifests_named(document, file.parent))
+        self.masks = any("mask" in node for node in (document.root, *_targets(document)) if isinstance(node, Map))
 
 
 def read_settings(file: Path) -> tuple[SettingsModel, YamlFile]:
@@ -180,16 +184,19 @@ def read_settings(file: Path) -> tuple[SettingsModel, YamlFile]:
     try:
         return _validated(document), document
     except InvalidInput as invalid:
-        raise InvalidSettings(invalid, file, tuple(_manifests_named(document, file.parent))) from None
+        raise InvalidSettings(invalid, file, document) from None
 
 
 def _manifests_named(document: YamlFile, root: Path) -> Iterator[tuple[Path, ...]]:
     """Yield the manifest paths of each target, as far as the file can be understood."""
-    targets = document.root.get("targets") if isinstance(document.root, Map) else None
-    nodes = [node for node in targets.values() if isinstance(node, Map)] if isinstance(targets, Map) else [Map()]
-    for node in nodes:
+    for node in _targets(document) or [Map()]:
         named = node.get("manifests", [MANIFESTS])
         yield tuple(root / name for name in named if isinstance(name, str)) if isinstance(named, list) else ()
+
+
+def _targets(document: YamlFile) -> list[Map]:
+    targets = document.root.get("targets") if isinstance(document.root, Map) else None
+    return [node for node in targets.values() if isinstance(node, Map)] if isinstance(targets, Map) else []
 
 
 def _bytes_of(file: Path) -> bytes:

@@ -1,13 +1,16 @@
 """`kill -9` at any moment of an apply: nothing is half written, and the next run knows what may have happened.
 
-`KILLS_SEED` repeats the moments of an earlier run (it is printed), `KILLS` says how many there are.
+The moments are the same each time, and few. `KILLS` says how many there are; `KILLS_SEED` draws others: a number for
+those of an earlier run (it is printed), `random` for new ones.
 """
 
+import contextlib
 import json
 import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from repositories import REF, Record, git, hook, journal, ledger, tip
@@ -15,8 +18,10 @@ from scratch import PATIENCE, Api, finished, staged, until
 
 from reconciler import planfile
 
-KILLS = int(os.environ.get("KILLS", "8"))
-SEED = os.environ.get("KILLS_SEED") or str(random.SystemRandom().randrange(10**9))
+KILLS = int(os.environ.get("KILLS", "3"))
+SEED = os.environ.get("KILLS_SEED", "4")
+if SEED == "random":
+    SEED = str(random.SystemRandom().randrange(10**9))
 NAMES = [f"thread/thread_{number}" for number in range(6)]
 SETTINGS = "parallelism: 2, writes: {thread: merge-null}"
 COMMAND = "apply --yes --out json=result.json"
@@ -62,7 +67,7 @@ class Story:
         with process:
             process.communicate()
         # What outlived it (git, a call on its way) comes to its end before anybody looks.
-        time.sleep(0.15)
+        until(lambda: not self.stage.api._busy and not left_of(process.pid), "the end of what outlived it")
         return process.returncode
 
     def written(self):
@@ -103,6 +108,16 @@ class Story:
         assert self.stage.run("drift").code == 0
         assert [path for path in journal(self.stage.scratch) if not path.name.startswith(".")] == []
         return {record.run["id"] for record in since(self.folder, before)}
+
+
+def left_of(group):
+    """Return the processes of a group that are still there."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, of = stat.read_text().rpartition(")")[2].split()[:3]
+            found += [stat.parent.name] if state != "Z" and int(of) == group else []
+    return found
 
 
 def since(folder, before):
@@ -148,12 +163,11 @@ def test_kill_9_at_any_moment_of_an_apply_loses_no_knowledge(story):
     assert all(run in told for run in died)
 
 
-@pytest.mark.parametrize("moment", ["prepared", "committed"])
-def test_git_killed_together_with_an_apply_keeps_no_later_run_from_recording(story, moment):
+def test_git_killed_together_with_an_apply_keeps_no_later_run_from_recording(story):
     assert finished(story.start()).code == 0
     story.declare()
     before = tip(story.folder)
-    blow = f'test "$1" = {moment} && grep -q {REF} && kill -9 -$(cat "{story.folder.parent}/group"); exit 0'
+    blow = f'test "$1" = prepared && grep -q {REF} && kill -9 -$(cat "{story.folder.parent}/group"); exit 0'
     path = hook(story.folder, "reference-transaction", blow)
     process = story.start()
     (story.folder.parent / "group").write_text(str(process.pid))

@@ -5,14 +5,31 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 import time
 from signal import SIGINT, SIGTERM
 
 import pytest
-from scratch import Api, finished, staged, until
+from scratch import PATIENCE, Api, finished, staged, until
 
 THREE = "threads:\n" + "".join(f"  thread_{number}: {{metadata: {{plan: gold}}}}\n" for number in (1, 2, 3))
 HELD = {f"thread/thread_{number}": {"plan": "silver", "seen": "bot"} for number in (1, 2, 3)}
+
+
+class Holding(Api):
+    """A server that holds the calls of one method back until it is told to go on."""
+
+    def __init__(self, method):
+        super().__init__(HELD)
+        self.method, self.go_on = method, threading.Event()
+        self.arrived = 0
+
+    def answer(self, call, raw):
+        if call.method == self.method:
+            with self._lock:
+                self.arrived += 1
+            self.go_on.wait(PATIENCE)
+        return super().answer(call, raw)
 
 
 @pytest.fixture
@@ -86,14 +103,15 @@ def test_a_link_is_written_through_and_keeps_its_mode(stage):
 
 @pytest.mark.parametrize(("number", "code"), [(SIGINT, 130), (SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
 def test_a_second_signal_ends_at_once_and_tells_what_was_in_flight(tmp_path, number, code):
-    with staged(tmp_path, THREE, Api(HELD, lag={"POST": 4.0}), "writes: {thread: replace}") as stage:
+    with staged(tmp_path, THREE, Holding("POST"), "writes: {thread: replace}") as stage:
         process = stage.scratch.start("apply --yes --parallelism 2 --out json=a.json")
-        until(lambda: len(stage.api.sent("POST")) == 2, "two writes")
+        until(lambda: stage.api.arrived == 2, "two writes")
         os.kill(process.pid, number)
         # Whoever waits for the message knows that the first signal was taken.
         assert "finishing the writes in flight" in process.stderr.readline()
         os.kill(process.pid, SIGTERM if number is SIGINT else SIGINT)
         done = finished(process)
+        stage.api.go_on.set()
         document = json.loads(stage.scratch.read("a.json"))
     assert done.code == code
     faults = sorted(each["error"]["code"] for each in document["outcomes"])
@@ -185,11 +203,12 @@ def test_show_checks_its_files_like_every_other_command(stage):
 
 
 def test_a_plan_that_was_broken_off_is_not_applied(tmp_path):
-    with staged(tmp_path, THREE, Api(HELD, lag={"GET": 0.4})) as stage:
-        process = stage.scratch.start("plan --parallelism 1 --quiet --out json=p.json")
-        until(lambda: len(stage.api.calls) == 2, "two reads")
+    with staged(tmp_path, THREE, Holding("GET")) as stage:
+        process = stage.scratch.start("plan --parallelism 2 --quiet --out json=p.json")
+        until(lambda: stage.api.arrived == 2, "two reads")
         os.kill(process.pid, SIGINT)
         assert finished(process).code == 130
+        stage.api.go_on.set()
         done = stage.run("apply p.json --yes")
     assert done.code == 3
     assert "broken off" in done.err
@@ -197,13 +216,15 @@ def test_a_plan_that_was_broken_off_is_not_applied(tmp_path):
 
 @pytest.mark.parametrize("number", [SIGINT, SIGTERM])
 def test_many_signals_while_reading_cost_nothing_of_the_document(tmp_path, number):
-    with staged(tmp_path, THREE, Api(HELD, lag={"GET": 0.5})) as stage:
+    with staged(tmp_path, THREE, Holding("GET")) as stage:
         process = stage.scratch.start("plan --format json --parallelism 2")
-        until(lambda: len(stage.api.calls) == 2, "two reads")
+        until(lambda: stage.api.arrived == 2, "two reads")
         for _ in range(5):
             os.kill(process.pid, number)
             time.sleep(0.002)
         done = finished(process)
+        stage.api.go_on.set()
+    assert "giving up reading\n" in done.err
     assert done.code == {SIGINT: 130, SIGTERM: 143}[number]
     assert done.document["requests"]["reads"] == 2
     assert done.document["summary"]["failed"] == 3

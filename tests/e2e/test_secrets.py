@@ -69,33 +69,49 @@ LINES = (
     "ledger show",
     "rollback --yes",
     "adopt --yes --unattributed --base none",
-    "import thread/thread_1 thread/thread_9",
-    "import thread/thread_9 --into manifests/more.yaml",
+    "import thread/thread_1 thread/other_1",
+    "import thread/other_1 --into manifests/more.yaml",
     "plan --target nowhere",
     "plan --no-such-option",
 )
 
 
-FEW = ("plan --verbose", "apply --yes --format json --verbose --out json=done.json", "import thread/thread_9")
+FEW = ("apply --yes --format json --verbose --out json=done.json", "import {others} --verbose")
+ENDING = frozenset({"refused", "forbidden"})
+"""Answers that end a run: each has one for itself, all others come in the same."""
+TOGETHER = tuple(name for name in ANSWERS if name not in ENDING)
 
 
-@pytest.mark.parametrize(
-    ("method", "name", "lines"),
-    [*(("GET", name, FEW) for name in ANSWERS), *(("POST", name, FEW) for name in ANSWERS), ("GET", "broken", LINES)],
-)
-def test_a_server_that_repeats_the_key_does_not_make_us_repeat_it(tmp_path, method, name, lines):
-    answer = ANSWERS[name]
-    scratch = Scratch(tmp_path)
-    instead = {f"{method} /v1/threads/thread_1": [answer], f"{method} /v1/threads/thread_9": [answer]}
-    api = Api({"thread/thread_1": {"a": "old"}, "thread/thread_2": {}, "thread/thread_9": {}}, instead=instead)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("names", [("refused",), ("forbidden",), TOGETHER], ids=" ".join)
+def test_a_server_that_repeats_the_key_does_not_make_us_repeat_it(tmp_path, method, names):
+    repeat_it(tmp_path, method, names, FEW)
+
+
+def test_no_command_repeats_the_key(tmp_path):
+    repeat_it(tmp_path, "GET", ("broken",), LINES)
+
+
+def repeat_it(place, method, names, lines):
+    """Let a server answer so, each way for resources of its own, and hold all that is left behind against the key."""
+    scratch = Scratch(place)
+    ways = {f"{kind}_{number}": ANSWERS[name] for kind in ("thread", "other") for number, name in enumerate(names, 1)}
+    instead = {f"{method} /v1/threads/{own}": [answer] for own, answer in ways.items()}
+    api = Api({f"thread/{own}": {"a": "old"} for own in (*ways, "thread_0")}, instead=instead)
     with api.listening() as url:
         scratch.settings(url, "api_key_env: THE_KEY")
-        scratch.manifest("threads:\n  thread_1: {metadata: {a: b}}\n  thread_2: {metadata: {c: d}}\n")
+        declared = [own for own in ways if own.startswith("thread")]
+        scratch.manifest(
+            "threads:\n" + "".join(f"  {own}: {{metadata: {{a: b}}}}\n" for own in ("thread_0", *declared))
+        )
         scratch.commit()
+        others = " ".join(f"thread/{own}" for own in ways if own.startswith("other"))
         for line in lines:
-            done = scratch.run(line, ENV)
+            done = scratch.run(line.replace("{others}", others), ENV)
             clean(done.out, line)
             clean(done.err, line)
+            assert "Traceback" not in done.err
+    assert {call.path.rpartition("/")[2] for call in api.sent(method)} & set(declared)
     assert any(call.headers.get("authorization") == HEADER for call in api.calls)
     for name, text in left_over(scratch.folder):
         clean(text, name)

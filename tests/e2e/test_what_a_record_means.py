@@ -383,13 +383,13 @@ def test_what_could_not_be_recorded_as_forgotten_is_not_forgotten(tmp_path):
     with repository(tmp_path, threads(thread_1="{plan: gold}", thread_2="{plan: gold}"), held) as stage:
         assert stage.run("baseline").code == 0
         declare(stage, ONE)
-        before, lock = tip(stage.scratch.folder), stage.scratch.folder / f".git/{REF}.lock"
-        lock.touch()
+        before = tip(stage.scratch.folder)
+        refusing = hook(stage.scratch.folder, "reference-transaction", "exit 1")
         done = stage.run("forget thread/thread_2")
         assert (done.code, done.out) == (4, ""), done
         assert "orgot" not in done.err
         assert tip(stage.scratch.folder) == before
-        lock.unlink()
+        refusing.unlink()
         assert [each["id"] for each in ran(stage, "plan")["released"]] == ["thread_2"]
         assert stage.run("forget thread/thread_2").out != ""
 

@@ -30,8 +30,9 @@ from reconciler.emulator.store import MemoryStore
 from reconciler.engine import Application, Brake, apply, observe
 from reconciler.events import OutcomeStatus
 from reconciler.gateway.client import Connection, open_gateway
+from reconciler.gateway.pacing import LATE, LONGEST_HINT, Pace
 from reconciler.gateway.providers import PROVIDERS
-from reconciler.gateway.transport import HandlerTransport, Surroundings
+from reconciler.gateway.transport import HandlerTransport, Pacer, Surroundings
 from reconciler.ledger.journal import Unfinished
 from reconciler.model import MAX_PAIRS, Desired, Ownership, Ref, matches
 from reconciler.plan import make_plan
@@ -44,6 +45,8 @@ LONGEST = 10 * 3600.0
 """Virtual seconds that no run may need, whatever the server asks for."""
 LAG = 0.05
 """Virtual seconds that a call is on its way, and its answer again: time for others, and to be interrupted in."""
+EARLY = 1e-3
+"""Virtual seconds that the sum of many waits may be off."""
 
 # --- what there is ----------------------------------------------------------------------------------------------------
 
@@ -170,6 +173,7 @@ class Server:
         self.trouble = trouble
         self.posts, self.shown, self.spoilt = [], {}, set()
         self.brake = self.task = self.pulled_at = None
+        self.arrivals, self.hints = [], []
         self.enter("reading")
 
     def enter(self, phase):
@@ -178,6 +182,8 @@ class Server:
 
     def handle(self, method, path, headers, body):
         self.calls += 1
+        arrived = asyncio.get_running_loop().time()
+        self.arrivals.append((method, arrived))
         self._happen()
         ref = next(ref for ref in REFS if path == KINDS[ref.kind] + ref.id)
         mishap = self._mishap(method, ref)
@@ -193,6 +199,8 @@ class Server:
             self.spoilt.add((self.phase, ref))
         if response.lost:
             raise ConnectionResetError
+        if "retry-after" in response.headers:
+            self.hints.append((method, arrived, float(response.headers["retry-after"])))
         self.answered = (ref, after) if response.status == 200 and mishap is None else None
         return response.status, response.headers, response.body
 
@@ -282,30 +290,24 @@ async def carried_out(world, trouble):
     connection = Connection(PROVIDERS["openai"], "http://127.0.0.1:1/v1")
     server.begin(trouble)
     server.brake = brake
-    async with (
-        asyncio.timeout(LONGEST),
-        open_gateway(
-            connection,
-            reads_per_minute=trouble.ceiling,
-            writes_per_minute=trouble.ceiling,
-            transport=Wire(server),
-            around=around,
-        ) as gateway,
-    ):
-        seen = await observe(gateway, list(world.declared), parallelism=trouble.parallelism, brake=brake)
+    given = {"pacer": Pacer(*[Pace.per_minute(trouble.ceiling)] * 2, around), "around": around}
+    async with asyncio.timeout(LONGEST):
+        async with open_gateway(connection, transport=Wire(server), read_only=True, **given) as reader:
+            seen = await observe(reader, list(world.declared), parallelism=trouble.parallelism, brake=brake)
         memory = Memory(bases=dict(world.bases), left_over=tuple(world.left_over))
         memory.take_in(seen.readings, world.rules_of, world.declared)
         plan = make_plan(world.declared.values(), seen.readings, world.rules_of, bases=memory.bases)
         run = Run(plan, memory, Application())
         due = [change for change in plan.changes if change.action is not Action.KEEP]
         server.enter("applying")
-        server.task = asyncio.ensure_future(
-            apply(gateway, due, world.rules_of, parallelism=trouble.parallelism, brake=brake, into=run.done)
-        )
-        try:
-            await server.task
-        except asyncio.CancelledError:
-            run.cancelled = True
+        async with open_gateway(connection, transport=Wire(server), **given) as gateway:
+            server.task = asyncio.ensure_future(
+                apply(gateway, due, world.rules_of, parallelism=trouble.parallelism, brake=brake, into=run.done)
+            )
+            try:
+                await server.task
+            except asyncio.CancelledError:
+                run.cancelled = True
     return run
 
 
@@ -355,6 +357,24 @@ class Accounts:
             for post in self.posts.get(ref, ()):
                 self._post(run.changes[ref], run.outcomes[ref], post)
         self._document()
+        for method in ("GET", "POST"):
+            self._pace(method)
+
+    def _pace(self, method):
+        """Assert that everybody waited as long as anybody was told to, and that nobody went faster than allowed."""
+        arrivals = [instant for of, instant in self.server.arrivals if of == method]
+        for of, told, hint in self.server.hints:
+            if of == method and hint <= LONGEST_HINT:
+                # What was on its way when the answer came through arrives a little later.
+                inside = [
+                    instant for instant in arrivals if told + 2 * LAG + EARLY < instant < told + LAG + hint - EARLY
+                ]
+                assert not inside, f"a {method} at {inside} within a hint of {hint} at {told}"
+        ceiling = self.server.trouble.ceiling
+        if ceiling is not None:
+            for number, first in enumerate(arrivals):
+                for further, last in enumerate(arrivals[number:]):
+                    assert further <= (last - first + LATE) * ceiling / 60 + EARLY, f"too many {method} from {first}"
 
     def _outcome(self, change, outcome):
         posts = self.posts.get(change.ref, [])

@@ -531,5 +531,10 @@ def test_the_number_of_processes_does_not_grow_with_the_files(top, calls, ask):
     calls.write_text("")
     found = asked(ask, top, "HEAD")
     assert len(found.resources) == (303 if ask is declared_at else 150)
-    commands = [line.split()[2] for line in calls.read_text().splitlines()]
+    options = {"-c", "-C"}  # each with a value, before the command
+    lines = [line.split() for line in calls.read_text().splitlines()]
+    commands = [
+        next(word for word, before in zip(line, ["", *line], strict=False) if not {word, before} & options)
+        for line in lines
+    ]
     assert commands == [*["rev-parse"] * 4, "ls-tree", "cat-file"]  # the first two find the repository

@@ -1,18 +1,24 @@
 """The workers: isolation, brakes, staleness, learning, and what counts as success."""
 
 import asyncio
+import json
 
+import httpx
 import pytest
+import virtual_time
 from fakes import FakeApi
 
 from reconciler.compare import Action, Rules, judge
 from reconciler.dialects import AUTO, MERGE, MERGE_EMPTY, MERGE_NULL, REPLACE, Removals
 from reconciler.engine import Application, Brake, apply, observe
-from reconciler.engine.breaker import AT_LARGE, BREAKER, CERTAIN, CERTAIN_BREAKER, Breaker
 from reconciler.engine.lessons import Lessons
 from reconciler.engine.reading import SAMPLE
 from reconciler.errors import ApiError, Fault, ReconcilerError, TargetRefused
 from reconciler.events import ChangeDone, DialectLearned, OutcomeStatus, ReadDone, silence
+from reconciler.gateway.client import Connection, open_gateway
+from reconciler.gateway.pacing import Pace
+from reconciler.gateway.providers import PROVIDERS
+from reconciler.gateway.transport import Pacer, Surroundings
 from reconciler.model import Desired, Missing, Observed, Ref, Unread
 
 REFS = [Ref("thread", f"t{index}") for index in range(6)]
@@ -688,10 +694,9 @@ class Meddled(FakeApi):
         super().__init__(dialect, held)
         self.meddling = meddling
 
-    def write_slot(self):
+    async def write_slot(self, sleep):
         for ref in self.held if self.posts else ():
             self.held[ref] |= self.meddling
-        return 0.0
 
 
 @pytest.mark.parametrize(
@@ -706,6 +711,39 @@ def test_every_further_call_of_a_change_has_a_read_before_it(meddling, status):
     assert outcome.status is status
     assert api.held[REFS[0]] | meddling == api.held[REFS[0]]
     assert outcome.reads == 2
+
+
+class Crowded(FakeApi):
+    """A server before which a write has to wait too long, so many times; `meddling` comes between."""
+
+    def __init__(self, dialect, held, times, meddling):
+        super().__init__(dialect, held)
+        self.times, self.meddling, self.slots = times, meddling, 0
+
+    async def write_slot(self, sleep):
+        self.slots += 1
+
+    async def write_start(self, sleep):
+        self.times -= 1
+        if self.times >= 0:
+            for ref in self.held:
+                self.held[ref] |= self.meddling
+        return self.times < 0
+
+
+@pytest.mark.parametrize(
+    ("meddling", "status"),
+    [({}, "applied"), ({"seen": "2"}, "applied"), ({"a": "theirs"}, "stale"), ({"a": "1"}, "applied")],
+    ids=["nothing new", "a foreign key", "one of ours", "what we were about to write"],
+)
+def test_who_cannot_write_soon_after_a_look_takes_another_slot_and_looks_again(meddling, status):
+    api = Crowded(REPLACE, {REFS[0]: {"a": "0", "seen": "1"}}, 3, meddling)
+    rules = Rules(REPLACE)
+    (outcome,) = carry_out(api, changes_for(desire({"a": "1"}, REFS[:1]), api, rules), rules).outcomes
+    looks = 4 if meddling in ({}, {"seen": "2"}) else 2
+    assert (outcome.status, outcome.reads, api.slots) == (status, looks, looks)
+    assert outcome.writes == len(api.posts) == (looks == 4)
+    assert api.held[REFS[0]] == {"a": "1" if status == "applied" else "theirs", "seen": meddling.get("seen", "1")}
 
 
 def test_a_change_of_two_calls_reads_before_each():
@@ -772,9 +810,14 @@ def test_an_interruption_ends_the_wait_for_another_attempt():
 
 def test_an_interruption_ends_the_wait_for_a_slot_and_the_read_before_a_write():
     class Paced(FakeApi):
-        def write_slot(self):
+        async def write_slot(self, sleep):
             asyncio.get_running_loop().call_soon(brake.pull, "interrupted by SIGINT")
-            return 3600
+            await sleep(3600)
+
+    class AtTheGate(FakeApi):
+        async def write_start(self, sleep):
+            asyncio.get_running_loop().call_soon(brake.pull, "interrupted by SIGINT")
+            await sleep(3600)
 
     class Reading(FakeApi):
         async def fetch(self, ref):
@@ -782,8 +825,9 @@ def test_an_interruption_ends_the_wait_for_a_slot_and_the_read_before_a_write():
             await asyncio.sleep(3600)
 
     rules = Rules(REPLACE)
-    changes = changes_for(desire({"a": "1"}), FakeApi(REPLACE, dict.fromkeys(REFS, {})), rules)
-    for api in (Paced(REPLACE, {}), Reading(REPLACE, {})):
+    held = dict.fromkeys(REFS, {})
+    changes = changes_for(desire({"a": "1"}), FakeApi(REPLACE, held), rules)
+    for api in (Paced(REPLACE, {}), AtTheGate(REPLACE, held), Reading(REPLACE, {})):
         brake = Brake()
         assert results(carry_out(api, changes, rules, brake=brake)) == [OutcomeStatus.NOT_ATTEMPTED] * 6
         assert not api.posts
@@ -1020,115 +1064,6 @@ def test_calls_that_bring_a_large_change_no_further_come_to_an_end(told):
         assert outcome.writes <= 2
 
 
-# --- the breaker
-
-
-MANY = [Ref("thread", f"t{index:03}") for index in range(200)]
-
-
-def failing_reads(code):
-    return Scripted(REPLACE, {}, on_get=lambda *_: Unread(Fault(code, f"it is {code}", 503, "req_1")))
-
-
-@pytest.mark.parametrize("code", sorted(AT_LARGE - CERTAIN))
-@pytest.mark.parametrize("parallelism", [1, 4])
-def test_a_run_whose_every_read_fails_is_ended(code, parallelism):
-    seen = look(failing_reads(code), MANY, parallelism=parallelism)
-    assert seen.reads < BREAKER + parallelism
-    (refusal,) = seen.refusals
-    assert refusal.fault.code == "breaker"
-    assert f"{BREAKER} resources in a row failed" in str(refusal)
-    assert f"it is {code} (request req_1)" in str(refusal)
-    codes = [reading.fault.code for reading in seen.readings.values()]
-    assert (codes.count(code), codes.count("not_attempted")) == (BREAKER, len(MANY) - BREAKER)
-
-
-@pytest.mark.parametrize("code", sorted(CERTAIN))
-def test_what_fails_for_everybody_alike_ends_a_run_early(code):
-    seen = look(failing_reads(code), MANY, parallelism=1)
-    assert seen.reads == CERTAIN_BREAKER
-    assert [refusal.fault.code for refusal in seen.refusals] == ["breaker"]
-
-
-def test_one_bad_moment_for_all_calls_in_flight_ends_nothing():
-    class Hiccup(FakeApi):
-        async def fetch(self, ref):
-            reading = await super().fetch(ref)
-            return Unread(Fault("network", "reset")) if len(self.gets) <= 100 else reading
-
-    seen = look(Hiccup(REPLACE, dict.fromkeys(MANY, {})), MANY * 1, parallelism=100)
-    assert not seen.refusals
-
-
-@pytest.mark.parametrize("code", ["rejected", "unserved", "internal", "credential_echoed", "error"])
-def test_what_is_about_each_resource_alone_ends_no_run(code):
-    seen = look(failing_reads(code), MANY[:60])
-    assert seen.reads == 60 or code == "unserved"
-    assert "breaker" not in [refusal.fault.code for refusal in seen.refusals]
-
-
-@pytest.mark.parametrize("success", [Observed({}), Missing(Fault("missing", "gone"))])
-def test_a_success_in_between_begins_the_count_anew(success):
-    def get(api, ref, reading):
-        return success if sum(api.gets.values()) % BREAKER == 0 else Unread(Fault("timeout", "slow"))
-
-    seen = look(Scripted(REPLACE, {}, on_get=get), MANY, parallelism=1)
-    assert (seen.reads, seen.refusals) == (200, [])
-
-
-def failing_writes(fault, spared=lambda _api: False):
-    def post(api, ref, answer):
-        if not spared(api):
-            api.held[ref] = {}
-            raise ApiError(fault)
-        return answer
-
-    return Scripted(REPLACE, dict.fromkeys(MANY, {}), on_post=post)
-
-
-def test_a_run_whose_every_write_fails_is_ended():
-    api = failing_writes(Fault("server_error", "overloaded", 503))
-    rules = Rules(REPLACE)
-    done = carry_out(api, changes_for(desire({"a": "1"}, MANY), api, rules), rules, parallelism=4)
-    assert results(done).count(OutcomeStatus.FAILED) == len(api.posts) < BREAKER + 4
-    assert results(done).count(OutcomeStatus.NOT_ATTEMPTED) == len(MANY) - len(api.posts)
-    assert [refusal.fault.code for refusal in done.refusals] == ["breaker"]
-    assert "in a row failed" in done.outcomes[-1].fault.message
-
-
-def test_writes_that_succeed_now_and_then_end_no_run():
-    api = failing_writes(Fault("server_error", "overloaded", 503), lambda api: len(api.posts) % 20 == 0)
-    rules = Rules(REPLACE)
-    done = carry_out(api, changes_for(desire({"a": "1"}, MANY), api, rules), rules, parallelism=1)
-    assert (len(api.posts), done.refusals) == (200, [])
-
-
-def test_rejected_writes_end_no_run():
-    api = failing_writes(Fault("rejected", "no", 400))
-    rules = Rules(REPLACE)
-    done = carry_out(api, changes_for(desire({"a": "1"}, MANY[:60]), api, rules), rules)
-    assert (len(api.posts), done.refusals) == (60, [])
-
-
-def test_what_failed_when_it_was_planned_does_not_count_while_writing():
-    api = FakeApi(REPLACE, dict.fromkeys(MANY, {}))
-    rules = Rules(REPLACE)
-    unread = [judge(one, Unread(Fault("network", "reset")), None, rules) for one in desire({"a": "1"}, MANY[:60])]
-    done = carry_out(api, [*unread, *changes_for(desire({"a": "1"}, MANY[60:]), api, rules)], rules)
-    assert results(done) == [OutcomeStatus.FAILED] * 60 + [OutcomeStatus.APPLIED] * 140
-    assert not done.refusals
-
-
-def test_a_run_that_ends_already_is_not_ended_once_more():
-    brake, refusals = Brake(), []
-    breaker = Breaker(brake, refusals, 1)
-    brake.pull("interrupted by SIGINT")
-    for _ in range(2 * BREAKER):
-        breaker.note_reading(Unread(Fault("dns", "unknown")))
-    assert refusals == []
-    assert brake.reason == "interrupted by SIGINT"
-
-
 # --- a write of which nobody knows
 
 
@@ -1208,3 +1143,105 @@ def test_a_write_whose_answer_is_lost_while_the_run_ends_is_looked_at_once(lands
     first = done.outcomes[0]
     assert (first.status, first.fault and first.fault.code, first.reads) == (status, code, 2)
     assert len(api.posts) == 1
+
+
+# --- many writers at one pace, with the real gateway ------------------------------------------------------------------
+
+
+class Busy(httpx.AsyncBaseTransport):
+    """A server that knows when each call came; a look takes `look` seconds, and `refuse` may refuse a call."""
+
+    def __init__(self, refuse=lambda *_: None, look=lambda _number: 0.05):
+        self.refuse, self.look = refuse, look
+        self.came = {"GET": [], "POST": []}
+        self.looked, self.ages, self.told = {}, [], None
+
+    async def handle_async_request(self, request):
+        loop, path, came = asyncio.get_running_loop(), request.url.path, self.came[request.method]
+        came.append(loop.time())
+        number = len(came)
+        if request.method == "POST":
+            self.ages.append(loop.time() - self.looked[path])
+        await asyncio.sleep(self.look(number) if request.method == "GET" else 0.05)
+        hint = self.refuse(request.method, number)
+        if hint is not None:
+            self.told = loop.time()
+            return httpx.Response(429, headers={"retry-after": str(hint)})
+        self.looked[path] = loop.time()
+        held = json.loads(request.content)["metadata"] if request.content else {}
+        return httpx.Response(200, json={"id": path.rpartition("/")[2], "metadata": held})
+
+
+def written_by_many(server, number, writers, writes_per_minute):
+    """Let writers carry out changes at a pace, on a clock that jumps: the outcomes."""
+
+    async def run():
+        loop = asyncio.get_running_loop()
+        around = Surroundings(loop.time, loop.time, chance=lambda: 0.0)
+        pacer = Pacer(Pace(), Pace.per_minute(writes_per_minute), around)
+        refs = [Ref("thread", f"thread_{each:04}") for each in range(number)]
+        rules = Rules(REPLACE)
+        changes = [judge(one, Observed({}), None, rules) for one in desire({"a": "1"}, refs)]
+        to = Connection(PROVIDERS["openai"], "http://127.0.0.1:1/v1")
+        async with open_gateway(to, transport=server, pacer=pacer, around=around) as gateway:
+            return await apply(gateway, changes, lambda _kind: rules, parallelism=writers, brake=Brake())
+
+    return virtual_time.run(run())
+
+
+def most_within(instants, seconds):
+    """Return the most instants in any span of so many seconds."""
+    return max(sum(first <= each < first + seconds for each in instants) for first in instants)
+
+
+def used(instants, ceiling):
+    """Return the share of a ceiling that was used from the first to the last."""
+    return (len(instants) - 1) / (instants[-1] - instants[0]) / (ceiling / 60)
+
+
+def test_a_write_that_is_told_to_wait_holds_back_all_writers_and_slows_them_down():
+    server = Busy(lambda method, number: 8 if (method, number) == ("POST", 1) else None)
+    done = written_by_many(server, 60, 30, 120)
+    assert set(results(done)) == {OutcomeStatus.APPLIED}
+    early = [each for each in server.came["POST"] if server.told < each < server.told + 8]
+    assert early == []
+    assert most_within(server.came["POST"], 5) <= 11
+    after = [each for each in server.came["POST"] if each > server.told]
+    assert most_within(after[:4], 1) <= 2  # half of what it was, to begin with
+    assert max(server.ages) <= 1.1
+
+
+def test_after_a_hold_on_reads_the_writes_keep_their_ceiling_and_have_just_looked():
+    server = Busy(lambda method, number: 12 if (method, number) == ("GET", 6) else None)
+    done = written_by_many(server, 80, 40, 60)
+    assert set(results(done)) == {OutcomeStatus.APPLIED}
+    posts = server.came["POST"]
+    assert most_within(posts, 1) <= 2
+    assert most_within(posts, 10) <= 11
+    assert most_within(posts, 60) <= 60
+    assert max(server.ages) <= 1.1
+    later = [each for each in posts if each > server.told + 30]
+    assert used(later, 60) >= 0.9
+
+
+LOOKS = {
+    "even": lambda _number: 0.3,
+    "uneven": lambda number: (0.05, 0.3, 1.2, 0.1, 0.6)[number % 5],
+    "slow": lambda _number: 2.8,
+    "slow and uneven": lambda number: (2.8, 3.4, 2.2)[number % 3],
+    "now and then very slow": lambda number: 6.0 if number % 20 == 7 else 0.1,
+}
+
+
+@pytest.mark.parametrize("ceiling", [6, 60, 300])
+@pytest.mark.parametrize("looks", LOOKS)
+def test_however_long_looks_take_a_ceiling_on_writes_is_kept_and_used(looks, ceiling):
+    server = Busy(look=LOOKS[looks])
+    done = written_by_many(server, max(20, 2 * ceiling), 40, ceiling)
+    assert set(results(done)) == {OutcomeStatus.APPLIED}
+    posts = server.came["POST"]
+    assert most_within(posts, 60) <= ceiling
+    assert most_within(posts, 1) <= 2 + 1.5 * ceiling / 60
+    assert used(posts, ceiling) >= 0.9
+    assert max(server.ages) <= 1.1
+    assert len(server.came["GET"]) <= 1.25 * len(posts)

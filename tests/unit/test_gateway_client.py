@@ -6,14 +6,16 @@ import json
 
 import httpx
 import pytest
+import virtual_time
 from pydantic import SecretStr
 
 from reconciler import __version__
 from reconciler.errors import ApiError, InvalidInput, ReconcilerError, TargetRefused
 from reconciler.gateway.client import FOREIGN, TRANSLATIONS, Connection, fault_of, open_gateway, resource_path
 from reconciler.gateway.failures import CertificateRefused, HostUnknown, TlsFailed
+from reconciler.gateway.pacing import Pace
 from reconciler.gateway.providers import PROVIDERS
-from reconciler.gateway.transport import HandlerTransport, Surroundings
+from reconciler.gateway.transport import HandlerTransport, Pacer, Surroundings
 from reconciler.kinds import KINDS
 from reconciler.model import Missing, Observed, Ref, Unread
 
@@ -22,11 +24,15 @@ BASE = "https://api.example/v1"
 OK = httpx.Response(200, json={"id": "thread_abc", "metadata": {"a": "1"}})
 
 
-async def no_sleep(_):
-    await asyncio.sleep(0)
+def around():
+    """Return surroundings in which only sleep takes time, and none of ours."""
+    slept = []
 
+    async def sleep(seconds):
+        slept.append(seconds)
+        await asyncio.sleep(0)
 
-AROUND = Surroundings(lambda: 0.0, lambda: 0.0, no_sleep, lambda: 0.0)
+    return Surroundings(lambda: sum(slept), lambda: sum(slept), sleep, lambda: 0.0)
 
 
 def connection(provider="openai", base_url=BASE, credential="sk-123", **more):
@@ -51,7 +57,7 @@ class Api:
 def ask(call, api=None, *, to=None, **options):
     async def run():
         transport = httpx.MockTransport(api or Api())
-        async with open_gateway(to or connection(), transport=transport, around=AROUND, **options) as gateway:
+        async with open_gateway(to or connection(), transport=transport, around=around(), **options) as gateway:
             return await call(gateway)
 
     return asyncio.run(run())
@@ -450,6 +456,36 @@ def test_a_way_that_is_barred_is_told_and_tried_again_where_that_may_help(error,
     assert reading.fault.message.endswith("(why).")
 
 
+def test_an_exchange_may_take_the_connection_and_two_of_the_longest_silences():
+    class Dripping(httpx.AsyncByteStream):
+        async def __aiter__(self):
+            while True:
+                await asyncio.sleep(0.5)
+                yield b" "
+
+    requests = []
+
+    async def drip(request):
+        requests.append(request)
+        return httpx.Response(200, stream=Dripping())
+
+    async def run():
+        loop = asyncio.get_running_loop()
+        times = {"connect_timeout": 10.0, "read_timeout": 5.0}
+        times["around"] = Surroundings(loop.time, loop.time, chance=lambda: 0.0)
+        async with open_gateway(connection(), transport=httpx.MockTransport(drip), **times) as gateway:
+            reading = await gateway.fetch(THREAD)
+            read = loop.time()
+            with pytest.raises(ApiError) as caught:
+                await gateway.modify(THREAD, {"a": "1"})
+            return reading.fault, caught.value.fault, read, loop.time()
+
+    reading, written, read, wrote = virtual_time.run(run())
+    assert (reading.code, written.code, len(requests)) == ("timeout", "timeout", 4)
+    assert (read, wrote - read) == (pytest.approx(3 * 20 + 0.5 + 1.0), pytest.approx(20))
+    assert written.retry_in == 0.5
+
+
 def test_an_answer_too_large_is_an_invalid_one():
     reading = fetch(Api(httpx.Response(200, content=b"x" * (10 * 1024 * 1024 + 1))))
     assert (reading.fault.code, reading.fault.message[:23]) == ("invalid_answer", "The answer is too large")
@@ -470,23 +506,42 @@ def test_log_lines_are_clean_and_without_the_credential():
     assert lines == ["GET /v1/threads/thread_abc 200 0 ms req_***_"]
 
 
-def test_ceilings_reach_the_pace():
-    slept = []
-
-    async def sleep(seconds):
-        slept.append(seconds)
+def test_what_one_door_has_learned_holds_at_the_next_one_of_the_same_pace():
+    spent = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "8s"}
 
     async def run():
-        around = Surroundings(lambda: 0.0, lambda: 0.0, sleep, lambda: 0.0)
-        async with open_gateway(
-            connection(), reads_per_minute=60, writes_per_minute=30, transport=httpx.MockTransport(Api()), around=around
-        ) as gateway:
-            for _ in range(2):
-                await gateway.fetch(THREAD)
-            return gateway.write_slot(), gateway.write_slot()
+        loop = asyncio.get_running_loop()
+        virtual = Surroundings(loop.time, loop.time, chance=lambda: 0.0)
+        pacer, answers, seen = Pacer(Pace.per_minute(60), Pace.per_minute(30), virtual), [], []
 
-    assert asyncio.run(run()) == (0.0, pytest.approx(2.0, rel=0.05))
-    assert slept == [pytest.approx(1.0, rel=0.05)]
+        def serve(request):
+            seen.append((request.method, loop.time()))
+            return answers.pop(0) if answers else OK
+
+        async def door(work, **more):
+            to, transport = connection(), httpx.MockTransport(serve)
+            async with open_gateway(to, transport=transport, pacer=pacer, around=virtual, **more) as gateway:
+                await work(gateway)
+
+        async def plan(gateway):
+            await gateway.fetch(THREAD)
+            answers.append(httpx.Response(200, headers=spent, json={"id": "thread_abc", "metadata": {}}))
+            await gateway.fetch(THREAD)
+
+        async def write(gateway):
+            for _ in range(2):
+                await gateway.write_slot(asyncio.sleep)
+                await gateway.fetch(THREAD)
+                assert await gateway.write_start(asyncio.sleep)
+                await gateway.modify(THREAD, {"a": "1"})
+
+        await door(plan, read_only=True)
+        await door(write)
+        return seen
+
+    seen = virtual_time.run(run())
+    assert [method for method, _ in seen] == ["GET", "GET", "GET", "POST", "GET", "POST"]
+    assert [instant for _, instant in seen] == pytest.approx([0, 1.03, 9.03, 9.03, 10.06, 10.6], abs=0.05)
 
 
 def httpx_exceptions():

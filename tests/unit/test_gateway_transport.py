@@ -10,8 +10,11 @@ from contextlib import closing, suppress
 
 import httpx
 import pytest
+import virtual_time
 
+import reconciler.gateway.transport as gateway_transport
 from reconciler.errors import ReconcilerError
+from reconciler.gateway.answers import complaint
 from reconciler.gateway.pacing import FIRST_HOLD, HEAD_ROOM, Pace
 from reconciler.gateway.transport import (
     AnswerTooLarge,
@@ -23,7 +26,9 @@ from reconciler.gateway.transport import (
     ReadOnlyTransport,
     RetryingTransport,
     Surroundings,
+    prospects,
     stack,
+    wait_after,
 )
 
 URL = "https://api.example/v1/threads/thread_1?api-version=v1"
@@ -157,11 +162,11 @@ def test_reads_and_writes_each_have_their_own_slots():
     time = FakeTime()
     transport, pacer = paced(time, Script(200, 200, 200, 200), reads=60, writes=30)
     send(transport)
-    assert pacer.slot("POST") == 0
+    asyncio.run(pacer.turn("POST"))
     send(transport, "POST")
-    assert pacer.slot("POST") == pytest.approx(2 / HEAD_ROOM)
+    assert pacer.delay("POST") == pytest.approx(2 / HEAD_ROOM)
     send(transport)
-    assert time.slept == [pytest.approx(1 / HEAD_ROOM)]  # a write has waited for its slot before it comes here
+    assert time.slept == [pytest.approx(1 / HEAD_ROOM)]  # a write has waited for its turn before it comes here
 
 
 def test_without_ceilings_nothing_waits():
@@ -173,9 +178,31 @@ def test_without_ceilings_nothing_waits():
     assert pacer.interval("GET") == 0
 
 
-def test_the_present_interval_can_be_asked_for():
-    _, pacer = paced(FakeTime(), Script(), reads=60)
+def test_what_a_forecast_needs_can_be_asked_for():
+    time = FakeTime()
+
+    class Slow(Script):
+        async def handle_async_request(self, request):
+            time.now += 0.3 if request.method == "GET" else 2.0
+            return await super().handle_async_request(request)
+
+    transport, pacer = paced(
+        time, Slow(200, 500, httpx.ReadError("x"), 200, (429, {"retry-after": "9"}, b"")), reads=60
+    )
     assert (pacer.interval("GET"), pacer.interval("POST")) == (pytest.approx(1 / HEAD_ROOM), 0)
+    assert (pacer.round_trip("GET"), pacer.round_trip("POST"), pacer.delay("GET")) == (None, None, 0)
+    for _ in range(2):
+        send(transport)
+    with pytest.raises(httpx.ReadError):
+        send(transport)
+    send(transport, "POST")
+    assert len(time.slept) == 2
+    # What was waited for is the pace's: a call takes the time from when it was sent.
+    assert (pacer.round_trip("GET"), pacer.round_trip("POST")) == (pytest.approx(0.3), pytest.approx(2.0))
+    time.now += 100
+    send(transport)
+    assert pacer.delay("GET") == 9.0
+    assert pacer.interval("GET") == pytest.approx(2 / HEAD_ROOM)
 
 
 NOTATIONS = [
@@ -192,13 +219,13 @@ def test_a_429_with_a_hint_holds_back_later_requests_of_its_sort(headers):
     time = FakeTime()
     transport, pacer = paced(time, Script((429, headers, b""), 200, (429, {"retry-after": "7"}, b"")))
     send(transport)
-    assert pacer.slot("POST") == 0
+    assert pacer.delay("POST") == 0
     send(transport)
     assert time.slept == [5.0]
     time.now += 100
-    assert pacer.slot("POST") == 0
+    assert pacer.delay("POST") == 0
     send(transport, "POST")
-    assert pacer.slot("POST") == 7.0
+    assert pacer.delay("POST") == 7.0
 
 
 def test_a_429_without_a_hint_holds_everybody_back_for_a_moment():
@@ -216,7 +243,7 @@ def test_an_answer_of_another_sort_ends_a_row_of_429s():
         send(transport)
     time.now += 10
     send(transport)
-    assert pacer.slot("GET") == pytest.approx(FIRST_HOLD)
+    assert pacer.delay("GET") == pytest.approx(FIRST_HOLD)
 
 
 OF_NO_USE = [
@@ -241,31 +268,16 @@ def test_advice_makes_a_hopeless_429_one_like_any_other():
     answer = (429, {"retry-after": "5", "x-should-retry": " True"}, error_body("insufficient_quota"))
     transport, pacer = paced(time, Script(answer))
     send(transport)
-    assert pacer.slot("GET") == 5.0
+    assert pacer.delay("GET") == 5.0
 
 
-def test_writes_that_have_their_slots_already_go_before_those_after_a_wall():
-    time = FakeTime()
-    transport, pacer = paced(time, Script((429, {"retry-after": "1"}, b"")), writes=60)
-    given = [pacer.slot("POST") for _ in range(4)]
-    time.now += 0.1
-    send(transport, "POST")
-    assert pacer.slot("POST") + 0.1 == pytest.approx(given[-1] + 1 / HEAD_ROOM)
-
-
-def test_a_write_that_leaves_during_a_hold_meets_no_new_wall():
-    time = FakeTime()
-    wait = {"retry-after": "5"}
-    transport, pacer = paced(time, Script(*[(429, wait, b"")] * 3))
-    send(transport, "POST")
-    once = pacer.interval("POST")
-    time.now += 1
-    send(transport, "POST")
-    assert pacer.interval("POST") == once
-    assert pacer.slot("POST") == 5.0  # but its hint counts
-    time.now += 5
-    send(transport, "POST")
-    assert pacer.interval("POST") > once
+def test_a_body_is_looked_into_once_for_what_may_be_hoped_for(monkeypatch):
+    looked = []
+    monkeypatch.setattr(gateway_transport, "complaint", lambda body: looked.append(body) or complaint(body))
+    response = send(stacked(Script((429, {}, error_body("insufficient_quota"))), FakeTime()))
+    assert wait_after(response, 0, FakeTime().around()) is None
+    assert prospects(response) == (False, True)
+    assert len(looked) == 1
 
 
 def test_a_request_without_an_answer_is_no_longer_in_flight():
@@ -306,23 +318,19 @@ def test_other_headers_change_nothing(told):
     time = FakeTime()
     transport, pacer = paced(time, Script((200, told, b"")))
     send(transport)
-    assert (pacer.slot("GET"), pacer.interval("GET")) == (0, 0)
+    assert (pacer.delay("GET"), pacer.interval("GET")) == (0, 0)
 
 
 def test_parallel_requests_get_different_slots():
-    slept = []
-
-    async def sleep(seconds):
-        slept.append(seconds)
-
-    around = Surroundings(lambda: 0.0, lambda: 0.0, sleep)
-    transport = PacedTransport(Script(*[200] * 4), Pacer(Pace.per_minute(60), Pace(), around))
-
     async def all_at_once():
+        loop = asyncio.get_running_loop()
+        pacer = Pacer(Pace.per_minute(60), Pace(), Surroundings(loop.time, loop.time))
+        server = Limited(None, loop, 0.0)
+        transport = PacedTransport(server, pacer)
         await asyncio.gather(*(transport.handle_async_request(httpx.Request("GET", URL)) for _ in range(4)))
+        return server.arrived
 
-    asyncio.run(all_at_once())
-    assert slept == pytest.approx([1 / HEAD_ROOM, 2 / HEAD_ROOM, 3 / HEAD_ROOM])
+    assert virtual_time.run(all_at_once()) == pytest.approx([number / HEAD_ROOM for number in range(4)], abs=1e-3)
 
 
 # --- many workers against a limit, on a clock that jumps from one event to the next -----------------------------------
@@ -494,18 +502,45 @@ def test_who_is_told_what_is_left_runs_into_no_wall():
 
 def test_who_wakes_late_enough_takes_another_slot_at_once():
     time = FakeTime()
-    transport, pacer = paced(time, Script(200), reads=60)
-    pacer.slot("GET")
+    transport, pacer = paced(time, Script(200, 200), reads=60)
+    send(transport)
     wall = httpx.Response(429, headers={"retry-after": "2"})
 
     async def sleep(seconds):
-        pacer.heed("GET", 0, wall)
+        pacer.heed("GET", (0, time.now), wall)
         await time.sleep(seconds + 5)
 
     pacer._around = Surroundings(lambda: time.now, lambda: time.now, sleep)
     send(transport)
     assert len(time.slept) == 1
-    assert pacer.slot("GET") > 1
+    assert pacer.delay("GET") > 1
+
+
+def test_who_all_wake_late_do_not_leave_all_at_once():
+    time = FakeTime()
+    _, pacer = paced(time, Script(), reads=60)
+    left, stalled = [], []
+
+    async def sleep(seconds):
+        if not stalled:  # the machine sleeps for a while, and everybody's turn has come when it wakes
+            stalled.append(True)
+            await asyncio.sleep(0)
+            time.now += 30
+        else:
+            await asyncio.sleep(0)
+            time.now += seconds
+
+    async def leave():
+        await pacer.turn("GET")
+        left.append(time.now)
+
+    async def everybody():
+        await asyncio.gather(*(leave() for _ in range(10)))
+
+    pacer._around = Surroundings(lambda: time.now, lambda: time.now, sleep)
+    asyncio.run(everybody())
+    assert len(left) == 10
+    assert busiest(sorted(left), 5) <= 6
 
 
 def test_who_waits_for_a_slot_while_a_wall_is_met_takes_another_one():
@@ -643,6 +678,155 @@ def test_a_body_that_breaks_off_is_tried_again():
     inner = BodyTransport(httpx.MockTransport(lambda _: replies.pop(0)))
     assert send(RetryingTransport(inner, time.around())).content == b"{}"
     assert time.slept == [0.5]
+
+
+class Drip(httpx.AsyncBaseTransport, httpx.AsyncByteStream):
+    """Answers with a byte every half second, so many of them, to the `first` calls; a second after any others."""
+
+    def __init__(self, first=1, headers_after=0.0, number=10_000):
+        self.first, self.headers_after, self.number = first, headers_after, number
+        self.requests = self.closed = 0
+
+    async def handle_async_request(self, request):
+        self.requests += 1
+        slow = self.requests <= self.first
+        await asyncio.sleep(self.headers_after if slow else 1)
+        return httpx.Response(200, stream=self if slow else Stream(b"{}"))
+
+    async def __aiter__(self):
+        for _ in range(self.number):
+            await asyncio.sleep(0.5)
+            yield b"x"
+
+    async def aclose(self):
+        self.closed += 1
+
+
+def in_no_time(work):
+    """Run a coroutine on a clock that jumps: its result or httpx's error, and the seconds that it would have taken."""
+
+    async def timed():
+        loop = asyncio.get_running_loop()
+        try:
+            ending = await work
+        except httpx.HTTPError as error:
+            ending = error
+        return ending, loop.time()
+
+    return virtual_time.run(timed())
+
+
+def get(transport):
+    return transport.handle_async_request(httpx.Request("GET", URL))
+
+
+def test_a_body_that_drips_is_given_up_as_a_timeout_and_closed():
+    drip = Drip()
+    ending, seconds = in_no_time(get(BodyTransport(drip, longest=20)))
+    assert isinstance(ending, httpx.ReadTimeout)
+    assert str(ending) == "not complete after 20 s"
+    assert (seconds, drip.closed) == (pytest.approx(20), 1)
+
+
+def test_an_answer_that_does_not_begin_is_given_up_too():
+    ending, seconds = in_no_time(get(BodyTransport(Drip(headers_after=3600), longest=20)))
+    assert isinstance(ending, httpx.ReadTimeout)
+    assert seconds == pytest.approx(20)
+
+
+def test_a_body_that_drips_and_ends_in_time_is_read():
+    ending, seconds = in_no_time(get(BodyTransport(Drip(number=30), longest=20)))
+    assert (ending.content, seconds) == (b"x" * 30, pytest.approx(15))
+
+
+def test_what_drips_is_tried_again_like_any_timeout():
+    drip = Drip()
+    around = Surroundings(sleep=asyncio.sleep, chance=lambda: 0.0)
+    ending, seconds = in_no_time(get(RetryingTransport(BodyTransport(drip, longest=20), around)))
+    assert (ending.content, seconds) == (b"{}", pytest.approx(20 + 0.5 + 1))
+
+
+def test_each_exchange_has_its_own_time_and_what_ends_in_time_is_let_alone():
+    drip = Drip(first=3)
+    transport = BodyTransport(drip, longest=20)
+
+    async def begun(after):
+        await asyncio.sleep(after)
+        try:
+            response = await get(transport)
+        except httpx.ReadTimeout:
+            response = None
+        return response and response.content, asyncio.get_running_loop().time()
+
+    async def several():
+        return await asyncio.gather(*map(begun, (0, 5, 12, 25, 100)))
+
+    ends = virtual_time.run(several())
+    assert [content for content, _ in ends] == [None, None, None, b"{}", b"{}"]
+    assert [instant for _, instant in ends] == pytest.approx([20, 25, 32, 26, 101])
+
+
+def test_who_is_cancelled_is_cancelled_and_not_timed_out():
+    async def cancelled(after, *, twice):
+        transport = BodyTransport(Drip(), longest=20)
+        task = asyncio.ensure_future(get(transport))
+        await asyncio.sleep(after)
+        if twice:  # in the same instant as the exchange has taken too long
+            transport._overdue.add(task)
+            task.cancel()
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled(), transport._begun, transport._overdue
+
+    for twice in (False, True):
+        assert virtual_time.run(cancelled(5, twice=twice)) == (True, {}, set())
+
+
+def test_another_failure_of_what_has_taken_too_long_is_told_as_it_is():
+    class Failing(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request):
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                raise httpx.ReadError("torn down") from None
+
+    async def asked():
+        with pytest.raises(httpx.ReadError, match="torn down"):
+            await get(BodyTransport(Failing(), longest=20))
+        return asyncio.current_task().cancelling()
+
+    assert virtual_time.run(asked()) == 0
+
+
+def test_what_does_not_end_even_so_is_not_cancelled_again_and_no_timer_outlives_the_door():
+    cancelled = []
+
+    class Stubborn(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request):
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                cancelled.append(asyncio.get_running_loop().time())
+                await asyncio.sleep(100)
+                raise
+
+    async def asked():
+        transport = BodyTransport(Stubborn(), longest=20)
+        first = asyncio.ensure_future(get(transport))
+        await asyncio.sleep(30)
+        second = asyncio.ensure_future(get(transport))
+        done = await asyncio.gather(first, second, return_exceptions=True)
+        assert transport._timer is None
+        third = asyncio.ensure_future(get(transport))
+        await asyncio.sleep(1)
+        timer = transport._timer
+        third.cancel()
+        await transport.aclose()
+        await transport.aclose()
+        return [type(each) for each in done], timer.cancelled()
+
+    assert virtual_time.run(asked()) == ([httpx.ReadTimeout] * 2, True)
+    assert cancelled[:2] == pytest.approx([20, 50])
 
 
 def test_a_handler_answers_in_this_process():

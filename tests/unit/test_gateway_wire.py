@@ -11,6 +11,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import threading
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
@@ -23,7 +24,7 @@ from aiohttp.http_exceptions import BadStatusLine
 
 from reconciler.gateway.failures import CertificateRefused, HostUnknown, TlsFailed
 from reconciler.gateway.transport import BodyTransport
-from reconciler.gateway.wire import _TRANSLATIONS, translated, trusting_the_system, wire_transport
+from reconciler.gateway.wire import _TRANSLATIONS, Resolver, translated, trusting_the_system, wire_transport
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b\r\nX-Request-Id: req_1\r\n\r\n{}"
 
@@ -268,12 +269,107 @@ def test_where_the_store_is_a_service_it_is_asked_about_every_certificate():
 
 
 @pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="the store is no file there")
-@pytest.mark.parametrize("named", [False, True])
-def test_only_a_system_without_any_store_gets_one_from_us(named, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("there", "named", "brought"),
+    [
+        ([], False, True),
+        (["certs/", "certs/README"], False, True),  # nothing that OpenSSL would look into
+        (["certs/", "certs/0a1b2c3d.0"], False, False),
+        (["cert.pem"], False, False),
+        ([], True, False),
+    ],
+)
+def test_only_a_system_without_any_store_gets_one_from_us(there, named, brought, tmp_path, monkeypatch):
     monkeypatch.setattr(truststore.SSLContext, "wrap_bio", lambda *_, **__: None)  # finds nothing
+    for name in there:
+        (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
+    file, folder = ("cert.pem" if "cert.pem" in there else None), ("certs" if "certs/" in there else None)
+    places = ssl.get_default_verify_paths()._replace(
+        cafile=file and str(tmp_path / file), capath=folder and str(tmp_path / folder)
+    )
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: places)
     if named:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
-    assert bool(trusting_the_system().cert_store_stats()["x509"]) is not named
+    assert bool(trusting_the_system().cert_store_stats()["x509"]) is brought
+
+
+# --- names
+
+
+def look_up(answer, family=socket.AF_UNSPEC, *, monkeypatch):
+    """Look a name up where the system's own lookup is `answer`."""
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    return asyncio.run(Resolver().resolve("api.example", 443, family))
+
+
+def test_a_name_is_looked_up_as_the_system_does(monkeypatch):
+    asked = []
+
+    def system(*arguments, **options):
+        asked.append((*arguments, options["flags"]))
+        return [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1", 443, 0, 2)),
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", 443, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443)),
+        ]
+
+    found = look_up(system, monkeypatch=monkeypatch)
+    assert asked == [("api.example", 443, socket.AF_UNSPEC, socket.SOCK_STREAM, socket.AI_ADDRCONFIG)]
+    assert [(each["host"], each["port"], each["family"]) for each in found] == [
+        ("fe80::1%2", 443, socket.AF_INET6),
+        ("2001:db8::1", 443, socket.AF_INET6),
+        ("192.0.2.1", 443, socket.AF_INET),
+    ]
+    assert {each["hostname"] for each in found} == {"api.example"}
+
+
+def test_a_name_that_cannot_be_looked_up_is_told(monkeypatch):
+    def system(*_, **__):
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", system)
+    with pytest.raises(HostUnknown, match="api.example: Temporary failure in name resolution"):
+        send_to("http://api.example/")
+
+
+def test_nobody_waits_for_a_lookup_that_hangs(monkeypatch):
+    over, asked = threading.Event(), threading.Event()
+
+    def system(*_, **__):
+        asked.set()
+        over.wait(30)
+        return []
+
+    async def run():
+        looking = asyncio.ensure_future(Resolver().resolve("api.example"))
+        await asyncio.to_thread(asked.wait, 30)
+        looking.cancel()
+
+    monkeypatch.setattr(socket, "getaddrinfo", system)
+    asyncio.run(run())
+    (thread,) = [each for each in threading.enumerate() if each.name == "looking up api.example"]
+    assert thread.daemon
+    over.set()
+    thread.join()  # it finds the loop closed, and says nothing
+
+
+def test_a_lookup_that_nobody_waits_for_any_more_is_dropped(monkeypatch):
+    over = threading.Event()
+
+    def system(*_, **__):
+        over.wait(30)
+        return []
+
+    async def run():
+        looking = asyncio.ensure_future(Resolver().resolve("api.example"))
+        await asyncio.sleep(0.01)
+        looking.cancel()
+        over.set()
+        await asyncio.sleep(0.05)
+        return looking.cancelled()
+
+    monkeypatch.setattr(socket, "getaddrinfo", system)
+    assert asyncio.run(run(), debug=True)
 
 
 KEY = aiohttp.client_reqrep.ConnectionKey("nowhere.invalid", 443, True, True, None, None, None)

@@ -1,6 +1,8 @@
 """Objects and refs written by plumbing into real repositories, of both object formats."""
 
+import os
 import subprocess
+import time
 
 import pytest
 
@@ -148,22 +150,51 @@ def test_a_symbolic_ref_does_not_lead_the_move_to_a_branch(repository, commit):
     assert objects.tip(repository, "refs/heads/side") == one
 
 
-def test_a_lock_left_behind_fails_after_some_patience(repository, commit, monkeypatch):
-    waited = []
-    monkeypatch.setattr(objects.time, "sleep", waited.append)
+@pytest.fixture
+def lock(repository):
+    """The lock file of the ref, held by somebody."""
     path = repository.common / f"{REF}.lock"
     path.parent.mkdir(parents=True)
     path.write_text("")
+    return path
+
+
+def test_a_lock_that_somebody_keeps_fails_after_some_patience(repository, commit, lock, monkeypatch):
+    waited, new = [], commit()
+
+    def pause(seconds):
+        waited.append(seconds)
+        now = time.time() + len(waited)
+        os.utime(lock, (now, now))
+
+    monkeypatch.setattr(objects.time, "sleep", pause)
     with pytest.raises(GitFailed, match="lock"):
+        objects.move(repository, REF, new, None)
+    assert tuple(waited[: len(objects.PATIENCE)]) == objects.PATIENCE
+    assert lock.exists()
+
+
+@pytest.mark.parametrize("age", [0, 3600, -3600], ids=["now", "long ago", "tomorrow"])
+def test_a_lock_that_was_left_behind_is_taken_away(repository, commit, lock, monkeypatch, age):
+    monkeypatch.setattr(objects, "ABANDONED", 0.1)
+    then = time.time() - age
+    os.utime(lock, (then, then))
+    assert objects.move(repository, REF, commit(), None)
+    assert not lock.exists()
+
+
+def test_what_fails_without_a_lock_is_not_waited_for_any_longer(repository, commit, monkeypatch):
+    waited = []
+    monkeypatch.setattr(objects.time, "sleep", waited.append)
+    (repository.common / REF / "in" / "the" / "way").mkdir(parents=True)
+    (repository.common / REF / "in" / "the" / "way" / "file").touch()
+    with pytest.raises(GitFailed, match="cannot lock ref"):
         objects.move(repository, REF, commit(), None)
     assert tuple(waited) == objects.PATIENCE
 
 
-def test_a_lock_that_is_given_back_is_waited_for(repository, commit, monkeypatch):
-    path = repository.common / f"{REF}.lock"
-    path.parent.mkdir(parents=True)
-    path.write_text("")
-    monkeypatch.setattr(objects.time, "sleep", lambda _: path.unlink())
+def test_a_lock_that_is_given_back_is_waited_for(repository, commit, lock, monkeypatch):
+    monkeypatch.setattr(objects.time, "sleep", lambda _: lock.unlink())
     assert objects.move(repository, REF, commit(), None)
 
 

@@ -360,12 +360,14 @@ def test_a_commit_that_is_not_there_is_invalid(repository):
 
 def test_a_run_that_cannot_be_written_is_told(repository):
     ledger = add(repository, {ONE: base("1")})
-    path = repository.common / f"{REF}.lock"
-    path.write_text("")
-    with pytest.raises(NotRecorded, match="lock") as failed:
+    hook = repository.common / "hooks" / "reference-transaction"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(NotRecorded, match="hook") as failed:
         add(repository, {ONE: base("2")}, known=ledger)
     assert failed.value.exit_code is ExitCode.INCOMPLETE
-    path.unlink()
+    hook.unlink()
     assert read(repository, "test") == ledger
 
 

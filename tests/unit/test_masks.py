@@ -183,3 +183,14 @@ def test_a_masked_plan_is_not_carried_out():
     with pytest.raises(InvalidInput, match="values are masked in this plan") as refused:
         planfile.check_kind(Document(kind="plan", masked=True), "plan.json")
     assert refused.value.found[0].code == "masked_plan"
+
+
+@pytest.mark.parametrize("code", ["not_a_string", "not_a_scalar", "bad_value"])
+def test_what_is_wrong_with_a_value_is_told_without_the_value(code):
+    findings = (Finding(code=code, message="4711 is a YAML number"), Finding(code="bad_id", message="4711 is no id"))
+    document = Document(kind="validate", errors=findings)
+    first, second = masked(document, ("pin",)).errors
+    assert "4711" not in first.message
+    assert "put it in quotes" in first.message
+    assert second == findings[1]
+    assert masked(document, ()) is document

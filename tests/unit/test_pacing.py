@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from reconciler.gateway.pacing import (
     FIRST_HOLD,
     HEAD_ROOM,
+    LATE,
     LIMITED_RETRIES,
     LONGEST_HINT,
+    MEMORY,
+    PATIENCE,
     RETRIES,
     SLOWEST,
     Allowance,
@@ -21,10 +24,9 @@ from reconciler.gateway.pacing import (
     backoff,
     duration,
     expected_seconds,
-    hopeless,
+    outlook,
     retries,
     retry_wait,
-    should_retry,
     wait_hint,
 )
 
@@ -77,25 +79,33 @@ def test_no_header_text_breaks_the_reading_of_hints(text):
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
 def test_passing_failures_are_retried(status):
-    assert should_retry(status, {})
+    assert outlook(status, {}) == (True, False)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410, 413, 422])
 def test_other_failures_are_not_retried(status):
-    assert not should_retry(status, {})
+    assert outlook(status, {}) == (False, False)
+
+
+SPENT = ("insufficient_quota",)
 
 
 @pytest.mark.parametrize(
     ("status", "advice", "codes", "expected"),
     [
-        pytest.param(400, "true", (), True, id="advised to"),
-        pytest.param(503, "false", (), False, id="advised not to"),
-        pytest.param(429, "TRUE ", ("insufficient_quota",), True, id="advice overrides all"),
-        pytest.param(503, "maybe", (), True, id="other advice is none"),
+        pytest.param(400, "true", (), (True, False), id="advised to"),
+        pytest.param(503, "false", (), (False, False), id="advised not to"),
+        pytest.param(429, "False", (), (False, False), id="advised not to, and it is the pace"),
+        pytest.param(429, "TRUE ", SPENT, (True, False), id="advice overrides all"),
+        pytest.param(429, "false", SPENT, (False, True), id="advised not to, with good reason"),
+        pytest.param(503, "maybe", (), (True, False), id="other advice is none"),
+        pytest.param(429, "maybe", SPENT, (False, True), id="nor does it hide the reason"),
+        pytest.param(503, "", SPENT, (True, False), id="only a 429 speaks of what is spent"),
+        pytest.param(400, "", SPENT, (False, False), id="whatever it is called"),
     ],
 )
 def test_the_servers_advice_decides(status, advice, codes, expected):
-    assert should_retry(status, {"x-should-retry": advice}, *codes) is expected
+    assert outlook(status, {"x-should-retry": advice}, *codes) == expected
 
 
 @pytest.mark.parametrize(
@@ -112,24 +122,17 @@ def test_the_servers_advice_decides(status, advice, codes, expected):
     ],
 )
 def test_a_429_that_no_waiting_cures_is_not_retried(codes):
-    assert hopeless(*codes)
-    assert not should_retry(429, {}, *codes)
-    assert should_retry(429, {"x-should-retry": "true"}, *codes)
-    assert should_retry(503, {}, *codes)
+    assert outlook(429, {}, *codes) == (False, True)
 
 
 @pytest.mark.parametrize("codes", [(), (None,), ("",), ("rate_limit_exceeded", "requests"), ("slow_down",)])
 def test_other_codes_of_a_429_leave_hope(codes):
-    assert not hopeless(*codes)
+    assert outlook(429, {}, *codes) == (True, False)
 
 
 def test_a_429_is_about_everybody_and_has_more_retries():
     assert (retries(429), retries(503), retries(408)) == (LIMITED_RETRIES, RETRIES, RETRIES)
     assert LIMITED_RETRIES > RETRIES
-
-
-def test_a_plain_rate_limit_is_retried():
-    assert should_retry(429, {}, "rate_limit_exceeded", None)
 
 
 def test_a_hint_wins_over_the_backoff():
@@ -151,8 +154,8 @@ def taken(pace, now, number):
     """Take slots at one instant: when they begin, and the pace after them."""
     starts = []
     for _ in range(number):
-        wait, pace = pace.take(now)
-        starts.append(now + wait)
+        start, pace = pace.take(now)
+        starts.append(start)
     return starts, pace
 
 
@@ -171,20 +174,22 @@ def test_unused_slots_are_not_saved_up():
     _, pace = Pace.per_minute(60).take(0.0)
     first, pace = pace.take(1000.0)
     second, pace = pace.take(1000.0)
-    assert (first, second) == (0.0, pytest.approx(1 / HEAD_ROOM))
+    assert (first, second) == (1000.0, pytest.approx(1000 + 1 / HEAD_ROOM))
 
 
 def test_without_a_ceiling_nobody_waits_and_nothing_is_made():
     pace = Pace.per_minute(None)
-    wait, after = pace.take(5.0)
-    assert (wait, after) == (0.0, pace)
+    start, after = pace.take(5.0)
+    assert start == 5.0
     assert after is pace
+    assert pace.leave(5.0) == (5.0, pace)
+    assert pace.leave(5.0)[1] is pace
     assert pace.distance(5.0) == 0.0
 
 
 def test_a_held_pace_has_no_slot_before_that_instant():
-    wait, pace = Pace.per_minute(60).held(10.0).take(4.0)
-    assert wait == 6.0
+    start, pace = Pace.per_minute(60).held(10.0).take(4.0)
+    assert start == 10.0
     assert pace.held(0.0) is pace
 
 
@@ -196,7 +201,7 @@ def test_a_hold_ends_where_there_is_no_ceiling():
 
 def test_a_hold_that_is_shorter_than_the_pace_changes_no_slot():
     _, pace = Pace.per_minute(6).take(100.0)
-    assert pace.held(105.0).take(100.0)[0] == pytest.approx(10 / HEAD_ROOM)
+    assert pace.held(105.0).take(100.0)[0] == pytest.approx(100 + 10 / HEAD_ROOM)
 
 
 def test_a_slot_from_before_a_hold_stands_where_it_begins_after_it():
@@ -216,10 +221,65 @@ def test_no_minute_holds_more_calls_than_the_ceiling(gaps, ceiling):
     pace, now, starts = Pace.per_minute(ceiling), 0.0, []
     for gap in gaps:
         now += gap
-        wait, pace = pace.take(now)
-        starts.append(now + wait)
+        start, pace = pace.take(now)
+        starts.append(start)
     distances = [later - earlier for earlier, later in pairwise(starts)]
     assert all(distance >= 60 / ceiling - 1e-9 for distance in distances)
+
+
+# --- the gate ---------------------------------------------------------------------------------------------------------
+
+
+def left(pace, *instants):
+    """Pass the gate at some instants: when each leaves, and the pace after them."""
+    leavings = []
+    for now in instants:
+        start, pace = pace.leave(now)
+        leavings.append(start)
+    return leavings, pace
+
+
+MINUTE = Pace(2.0)
+"""A call every two seconds."""
+
+
+def test_who_comes_through_on_time_leaves_at_once():
+    assert left(MINUTE, 100.0, 102.0, 104.0)[0] == [100.0, 102.0, 104.0]
+
+
+def test_who_is_late_pushes_nobody_back_as_long_as_it_is_little():
+    assert left(MINUTE, 100.0, 102.0 + LATE, 104.0, 106.0)[0] == [100.0, 102.5, 104.0, 106.0]
+    assert left(MINUTE, 100.0, 102.7, 104.0)[0] == [100.0, 102.7, pytest.approx(104.2)]
+
+
+def test_what_came_late_all_at_once_leaves_one_by_one_and_the_rest_has_to_come_again():
+    pace = Pace(0.4)
+    leavings, after = left(pace, *[100.0] * 9)
+    assert leavings == [100.0, 100.0, *(pytest.approx(each) for each in (100.3, 100.7)), *[None] * 5]
+    assert left(after, 100.2)[0] == [pytest.approx(101.1)]
+
+
+def test_who_would_wait_as_long_as_patience_waits_and_no_longer():
+    assert left(Pace(1.0 + LATE), 100.0, 100.0)[0] == [100.0, 101.0]
+    assert left(Pace(1.001 + LATE), 100.0, 100.0)[0] == [100.0, None]
+
+
+def test_nobody_leaves_during_a_hold_and_nothing_is_made_up_for_after_it():
+    held = Pace(0.2).held(110.0)
+    assert left(held, 105.0, 109.5)[0] == [None, 110.0]
+    assert left(held, *[110.0] * 3)[0] == pytest.approx([110.0, 110.2, 110.4])
+
+
+def test_after_a_wall_the_gate_is_as_slow_as_the_row():
+    slowed = Pace().slowed(100.0, 0, 20.0, 3.0)
+    assert left(slowed, 101.0, 102.5, 102.5)[0] == [None, 103.0, pytest.approx(103.1)]
+
+
+def test_places_at_the_gate_from_before_a_wall_are_given_again():
+    _, pace = left(Pace(0.5), *[100.0] * 4)
+    assert pace.opens == pytest.approx(101.5)
+    slowed = pace.slowed(100.1, 0, 2.0, 0.2)
+    assert slowed.opens == pytest.approx(100.6)
 
 
 # --- walls ------------------------------------------------------------------------------------------------------------
@@ -240,7 +300,7 @@ def test_the_rate_grows_by_the_same_step_every_second():
 def test_a_pace_that_no_longer_restrains_is_dropped():
     pace = Pace().slowed(100.0, 0, 20.0, 3.0)
     assert pace.take(107.9)[1].restraint is not None
-    assert pace.take(108.0)[1] == Pace(hold=103.0, free=103.0, era=1)
+    assert pace.take(108.0)[1] == Pace(hold=103.0, free=103.0, era=1, opens=103.0)
 
 
 def test_growth_ends_at_the_ceiling():
@@ -283,13 +343,13 @@ def test_slots_from_before_a_wall_no_longer_stand_and_their_places_are_given_aga
     starts, pace = taken(Pace.per_minute(60), 100.0, 10)
     slowed = pace.slowed(101.5, 0, 1.0, 2.0)
     assert not any(slowed.stands(0, start) for start in starts)
-    assert slowed.take(101.5)[0] == 2.0
+    assert slowed.take(101.5)[0] == 103.5
     assert slowed.stands(1, 103.5)
 
 
 def test_a_short_hint_brings_no_slot_closer_to_the_last_one_used():
     _, pace = Pace.per_minute(6).take(100.0)
-    assert pace.slowed(100.1, 0, 1.0, 0.2).take(100.1)[0] == pytest.approx(10 / HEAD_ROOM - 0.1)
+    assert pace.slowed(100.1, 0, 1.0, 0.2).take(100.1)[0] == pytest.approx(100 + 10 / HEAD_ROOM)
 
 
 def test_slots_given_ahead_count_on_the_growth_until_they_begin():
@@ -333,6 +393,8 @@ INSTANTS = st.floats(0, 30)
 EVENTS = st.lists(
     st.one_of(
         st.tuples(st.just("take"), INSTANTS),
+        st.tuples(st.just("leave"), INSTANTS),
+        st.tuples(st.just("leave"), st.floats(0, 0.5)),
         st.tuples(st.just("wall"), INSTANTS, st.floats(0, 1000), st.none() | st.floats(0.001, 120)),
         st.tuples(st.just("stale"), INSTANTS, st.floats(0, 1000), st.none() | st.floats(0.001, 120)),
         st.tuples(st.just("fine"), INSTANTS),
@@ -344,13 +406,17 @@ PACES = st.builds(Pace.per_minute, st.none() | st.floats(1, 6000))
 
 
 def lived(pace, events):
-    """Let a pace live through events: every state with its instant, and the slots that were used."""
-    now, states, slots = 0.0, [(0.0, pace)], []
+    """Let a pace live through events: every state with its instant, and the slots and the leavings that were used."""
+    now, states, slots, leavings = 0.0, [(0.0, pace)], [], []
     for name, gap, *more in events:
         now += gap
         if name == "take":
-            wait, pace = pace.take(now)
-            slots.append((pace.era, now + wait))
+            start, pace = pace.take(now)
+            slots.append((pace.era, start))
+        elif name == "leave":
+            start, pace = pace.leave(now)
+            if start is not None:
+                leavings.append((pace.era, start))
         elif name in ("wall", "stale"):
             pace = pace.slowed(now, pace.era if name == "wall" else pace.era - 1, *more)
         elif name == "fine":
@@ -359,8 +425,12 @@ def lived(pace, events):
             remaining, reset, in_flight = more
             pace = pace.allowed(Allowance(remaining, reset), now, in_flight)
         states.append((now, pace))
-    used = [start for era, start in slots if state_at(states, start).stands(era, start)]
-    return states, sorted(used)
+    return states, used(slots, states), used(leavings, states)
+
+
+def used(places, states):
+    """Return the instants that still stood when they came."""
+    return sorted(start for era, start in places if state_at(states, start).stands(era, start))
 
 
 def state_at(states, instant):
@@ -370,8 +440,28 @@ def state_at(states, instant):
 
 @given(PACES, EVENTS)
 def test_whatever_happens_no_two_slots_are_closer_than_the_ceiling_allows(ceiling, events):
-    _, used = lived(ceiling, events)
-    assert all(later - earlier >= ceiling.interval - 1e-6 for earlier, later in pairwise(used))
+    _, slots, _ = lived(ceiling, events)
+    assert all(later - earlier >= ceiling.interval - 1e-6 for earlier, later in pairwise(slots))
+
+
+@given(PACES, EVENTS)
+def test_whatever_happens_no_span_has_more_leavings_than_the_ceiling_and_some_that_are_late(ceiling, events):
+    _, _, leavings = lived(ceiling, events)
+    for number, first in enumerate(leavings):
+        for further, last in enumerate(leavings[number:]):
+            assert last - first >= further * ceiling.interval - LATE - 1e-6
+
+
+@given(PACES, EVENTS)
+def test_nobody_leaves_during_a_hold_or_waits_long_at_the_gate(ceiling, events):
+    now, pace = lived(ceiling, events)[0][-1]
+    start, after = pace.leave(now)
+    if start is None:
+        assert after is pace
+        assert max(pace.hold, pace.opens) > now + PATIENCE
+    else:
+        assert max(now, pace.hold) <= start <= now + PATIENCE
+        assert after.take(now)[0] == pace.take(now)[0]
 
 
 @given(PACES, EVENTS, st.lists(st.floats(0, 500), min_size=2, max_size=5))
@@ -394,7 +484,8 @@ def test_a_429_never_speeds_anything_up(ceiling, events, sending, hint, stale):
     assert after.distance(now) >= pace.distance(now) - 1e-9
     assert after.free >= min(pace.free, now)
     if hint is not None:
-        assert after.take(now)[0] >= hint - 1e-6
+        assert after.take(now)[0] >= now + hint - 1e-6
+        assert after.leave(now)[0] is None or hint <= PATIENCE + 1e-6
 
 
 # --- the rate at which calls are made ---------------------------------------------------------------------------------
@@ -491,13 +582,13 @@ def test_no_text_breaks_the_reading_of_what_is_left(remaining, reset, limit, pac
     left = allowance(told(remaining, reset, limit), NOW)
     if left is not None:
         after = pace.allowed(left, 100.0, in_flight)
-        assert after.take(100.0)[0] <= LONGEST_HINT
+        assert after.take(100.0)[0] <= 100 + LONGEST_HINT
         assert pace.distance(100.0) <= after.distance(100.0) <= max(LONGEST_HINT, pace.interval)
 
 
 @pytest.mark.parametrize(("reset", "held"), [(5.0, 5.0), (3600.0, LONGEST_HINT), (math.inf, LONGEST_HINT)])
 def test_nothing_left_holds_until_the_reset_but_not_forever(reset, held):
-    assert Pace().allowed(Allowance(0, reset, 100), 50.0, 0).take(50.0)[0] == held
+    assert Pace().allowed(Allowance(0, reset, 100), 50.0, 0).take(50.0)[0] == 50 + held
 
 
 def test_few_left_are_spread_over_the_time_to_the_reset():
@@ -553,3 +644,72 @@ def test_a_forecast_agrees_with_playing_it_through(calls, interval, round_trip, 
         by_worker = starts[number - parallelism] + round_trip if number >= parallelism else 0.0
         starts.append(max(by_pace, by_worker))
     assert expected_seconds(calls, interval, round_trip, parallelism) == pytest.approx(starts[-1] + round_trip)
+
+
+# --- where one rule meets another -------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_is_no_wall_lifts_no_restraint():
+    slowed = Pace().slowed(100.0, 0, 20.0, 3.0)
+    eased = slowed.eased(1)
+    assert eased.restraint is not None
+    assert [eased.distance(103.0 + second) for second in range(9)] == [
+        slowed.distance(103.0 + second) for second in range(9)
+    ]
+
+
+def test_a_pace_below_its_ceiling_grows_to_the_ceiling_by_steps_and_not_at_once():
+    ceiling = Pace.per_minute(120)
+    slowed = ceiling.slowed(100.0, 0, 0.5, 1.0)
+    rates = [1 / slowed.distance(101.0 + second) for second in (0, 5, 10, 20, 30)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1.25, 1.75])
+    assert slowed.take(101.0 + 33)[1].restraint is not None
+    assert slowed.take(101.0 + 34)[1].restraint is None  # 1.94 a second are what is left of 2
+    assert slowed.restraint.top == pytest.approx(1 / ceiling.interval)
+
+
+def test_where_few_calls_are_made_their_rate_is_what_a_wall_grows_back_to():
+    assert Pace().slowed(100.0, 0, 0.5, 1.0).restraint.top == 0.5
+
+
+def test_a_slot_that_begins_just_now_is_nobodys_wait():
+    _, pace = Pace.per_minute(60).take(100.0)
+    assert pace.slowed(pace.free, 0, 0.4, 1.0).restraint.rate == pytest.approx(0.2)
+    assert pace.slowed(pace.free - 0.001, 0, 0.4, 1.0).restraint.rate == pytest.approx(0.485)
+
+
+def test_one_call_that_is_left_may_be_made_and_less_than_one_may_not():
+    pace = Pace.per_minute(60)
+    assert pace.allowed(Allowance(1.0, 10.0), 100.0, 0) is pace
+    assert pace.allowed(Allowance(0.9, 10.0), 100.0, 0).hold == 110.0
+
+
+def test_a_reset_counts_as_an_instant_only_where_it_can_be_no_number_of_seconds():
+    def reset(text):
+        return allowance({"x-ratelimit-remaining": "1", "x-ratelimit-reset": text}, NOW).reset
+
+    assert reset("1000000000") == 1e9
+    assert reset("1792000009") == 9.0
+    assert reset("1000000001") == 0.0
+
+
+@pytest.mark.parametrize("ceiling", [0, -1])
+def test_a_ceiling_that_is_none_is_refused_in_these_words(ceiling):
+    with pytest.raises(ValueError, match=r"^a ceiling is above 0$"):
+        Pace.per_minute(ceiling)
+
+
+def test_a_count_goes_on_over_a_gap_as_long_as_its_memory_and_no_longer():
+    begun = Tally().noted(100.0)
+    assert begun.noted(100.0 + MEMORY).begun == 100.0
+    assert begun.noted(100.1 + MEMORY) == Tally(1.0, 100.1 + MEMORY, 100.1 + MEMORY)
+
+
+def test_the_numbers_are_those_that_were_decided_on():
+    assert (retries(500), retries(429)) == (2, 5)
+    pace = Pace().slowed(100.0, 0, 0.0, None)
+    assert (pace.hold, pace.distance(100.5)) == (100.5, 10.0)  # a hold of half a second, then a call in ten seconds
+    assert pace.slowed(100.5, 1, 0.0, None).hold == 102.0
+    plenty = Allowance(11.0, 60.0, 100.0)
+    assert Pace().allowed(plenty, 100.0, 0) == Pace()
+    assert Pace().allowed(Allowance(9.0, 60.0, 100.0), 100.0, 0).spread == pytest.approx(60 / 9)
