@@ -250,10 +250,10 @@ class _Work:
         await self._take_slot(lesson)
         observed = await self._read_before_writing()
         now, change = observed.metadata or EMPTY, self._change
+        if self._failed is not None and shows(self._failed, known, now):  # it took effect, though it failed
+            self._check_losses(lesson, self._failed, known, now)  # before others are blamed for what it dropped
         if _moved_by_others(change, known, aim, now):
             raise _Stop(OutcomeStatus.STALE, _STALE)
-        if self._failed is not None and shows(self._failed, known, now):  # it took effect, though it failed
-            self._check_losses(lesson, self._failed, known, now)
         return observed
 
     def _finished(self, change: Change) -> OutcomeStatus:

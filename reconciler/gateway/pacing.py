@@ -243,7 +243,7 @@ class Pace:
 
     `interval` is the distance by the ceiling, 0 where there is none. Unused slots are not saved up, so there never is
     a burst. `spread` is a distance that counts `until` an instant. `era` counts the walls met so far. The gate `opens`
-    for the next call at that instant.
+    for the next call at that instant, never before `hold` either.
     """
 
     interval: float = 0.0
@@ -292,7 +292,7 @@ class Pace:
 
         `None` where that is too far away to wait for it here.
         """
-        start = max(now, self.opens, self.hold)
+        start = max(now, self.opens)
         if start - now > PATIENCE:
             return None, self
         distance = self.distance(start)

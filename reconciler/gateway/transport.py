@@ -248,8 +248,10 @@ class Pacer:
     def _wall(self, lane: _Lane, era: int, response: httpx.Response) -> bool:
         """Slow everybody down; returns whether waiting is of any use."""
         hint = wait_hint(response.headers, self._around.wall())
-        if prospects(response).spent or (hint is not None and hint > LONGEST_HINT):
+        if prospects(response).spent:
             return False
+        if hint is not None and hint > LONGEST_HINT:
+            hint = None  # nobody waits so long, and this call is not made again; the others slow down all the same
         now = self._around.clock()
         lane.pace = lane.pace.slowed(now, era, lane.tally.rate(now), hint)
         return True

@@ -791,6 +791,14 @@ def test_pairs_lost_by_a_write_whose_answer_was_lost_halt_the_kind():
     assert [one.fault.code for one in done.outcomes] == ["lost_pairs", "halted"]
 
 
+def test_a_pair_of_ours_that_such_a_write_lost_is_not_blamed_on_others():
+    api = failing(1, PASSING, lands=True)(REPLACE, {REFS[0]: {"a": "0", "b": "1"}})
+    rules = Rules(MERGE)
+    changes = changes_for(desire({"a": "1", "b": "1"}, REFS[:1]), api, rules)
+    (outcome,) = carry_out(api, changes, rules).outcomes
+    assert (outcome.fault.code, outcome.lost) == ("lost_pairs", {"b": "1"})
+
+
 def test_an_interruption_ends_the_wait_for_another_attempt():
     brake = Brake()
 

@@ -247,7 +247,6 @@ def test_an_answer_of_another_sort_ends_a_row_of_429s():
 
 
 OF_NO_USE = [
-    (429, {"retry-after": "3600"}, b""),
     (429, {"retry-after": "5"}, error_body("insufficient_quota")),
     (429, {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "9"}, error_body("credit_balance_exhausted")),
 ]
@@ -261,6 +260,14 @@ def test_a_429_that_no_waiting_cures_holds_nobody_back(answer):
     send(transport)
     assert time.slept == []
     assert pacer.interval("GET") == 0
+
+
+def test_a_429_that_asks_for_too_long_a_wait_slows_the_others_down_all_the_same():
+    time = FakeTime()
+    transport, pacer = paced(time, Script((429, {"retry-after": "3600"}, b""), 200))
+    send(transport)
+    assert pacer.delay("GET") == pytest.approx(FIRST_HOLD)
+    assert pacer.interval("GET") > 0
 
 
 def test_advice_makes_a_hopeless_429_one_like_any_other():
