@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from reconciler.bases import Touched
-    from reconciler.document import ChangePart, Declared, Document, FieldPart, OutcomePart, RememberedPart
+    from reconciler.document import ChangePart, Declared, Document, FieldPart, Finding, OutcomePart, RememberedPart
     from reconciler.model import Base, Json
     from reconciler.runs import Run
 
@@ -62,13 +62,15 @@ _REPEATING = frozenset({"not_a_string", "not_a_scalar", "bad_value"})
 
 
 def _without_scalars(document: Document) -> Document:
-    if not any(error.code in _REPEATING for error in document.errors):
+    if not any(map(_repeats, document.errors)):
         return document
     told = "the value here is no string: put it in quotes (it is not repeated, because the settings mask values)"
-    errors = (
-        error.model_copy(update={"message": told}) if error.code in _REPEATING else error for error in document.errors
-    )
+    errors = (error.model_copy(update={"message": told}) if _repeats(error) else error for error in document.errors)
     return document.model_copy(update={"errors": tuple(errors)})
+
+
+def _repeats(error: Finding) -> bool:
+    return error.code in _REPEATING or " refers to an anchor &" in error.message  # `*pass` without quotes is an alias
 
 
 def masked_run(run: Run, globs: Globs) -> Run:

@@ -205,10 +205,12 @@ def undisturbed() -> Iterator[None]:
         yield
 
 
-def deliver_in_peace() -> None:
-    """Let no burst of signals disturb the rest of the process, which delivers its result; a later one ends it at once.
+@contextlib.contextmanager
+def delivering() -> Iterator[None]:
+    """Let no burst of signals disturb the delivery of a result; a later one ends the process at once.
 
-    Whoever should take the result may never do so: a pipe that nobody reads.
+    Whoever should take the result may never do so: a pipe that nobody reads. Afterwards nothing is left to break off,
+    and Python, at its own end, would give the signals back to the system, which kills.
     """
     first = list[float]()
 
@@ -218,6 +220,15 @@ def deliver_in_peace() -> None:
             os._exit(_SIGNALS[signal.Signals(number)])
 
     _listen(take)
+    try:
+        yield
+    finally:
+        _listen(signal.SIG_IGN)
+
+
+def _ignored(number: signal.Signals) -> bool:
+    """Tell whether whoever started the process wants a signal ignored, as a script does for what it left behind."""
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 def _listen(handler: Handler) -> dict[signal.Signals, Handler]:
@@ -227,6 +238,8 @@ def _listen(handler: Handler) -> dict[signal.Signals, Handler]:
     """
     before: dict[signal.Signals, Handler] = {}
     for number in _SIGNALS:
+        if _ignored(number):
+            continue
         with contextlib.suppress(ValueError):  # only the main thread may listen
             before[number] = signal.signal(number, handler)
     return before

@@ -10,7 +10,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from reconciler.cli.interruption import deliver_in_peace
+from reconciler.cli.interruption import delivering
 from reconciler.cli.output import check_files, deliver, say, write_files
 from reconciler.document import Document, DocumentKind, Reason, finding
 from reconciler.errors import ExitCode, Problem, ReconcilerError, Terminated, internal_fault, worst
@@ -91,7 +91,8 @@ def reported(kind: DocumentKind, options: Options, work: Callable[[Report], None
     except Exception as error:  # noqa: BLE001 - a mistake of ours must not cost the document, nor show a trace
         report.note(ExitCode.ERROR, Problem("internal", _internal(error, options)))
         failed = True
-    _deliver(report, options, failed=failed)
+    with delivering():
+        _deliver(report, options, failed=failed)
     return report.exit_code
 
 
@@ -107,7 +108,6 @@ def _internal(error: Exception, options: Options) -> str:
 
 def _deliver(report: Report, options: Options, *, failed: bool) -> None:
     """Write the files first: whoever reads standard output may have gone away."""
-    deliver_in_peace()
     unwritten = write_files(report.view(), options)
     for error in unwritten if ExitCode.USAGE not in report.codes else ():
         report.note(error.exit_code)

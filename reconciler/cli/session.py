@@ -165,22 +165,17 @@ class Session:
 
 
 def _keep_out(secret: str, declared: tuple[Desired, ...]) -> None:
-    """Raise `InvalidInput` for every declared value that holds the key which is about to be sent."""
+    """Raise `InvalidInput` for all that is declared and holds the key which is about to be sent."""
     from reconciler.gateway.answers import ECHO_FROM
 
     if len(secret) < ECHO_FROM:
         return
-    held = (
-        Problem(
-            "secret_like", f"this value of {one.ref} holds the key of the target: take it out", one.sources.get(key)
-        )
-        for one in declared
-        for key, value in one.metadata.items()
-        if isinstance(value, str) and secret in value
-    )
-    problems = tuple(held)
-    if problems:
-        raise InvalidInput(*problems)
+    texts = ((one, key, text) for one in declared for key, value in one.metadata.items() for text in (key, value))
+    places = [one.sources.get(key) for one, key, text in texts if isinstance(text, str) and secret in text]
+    places += [one.location for one in declared if secret in one.ref.id]
+    if places:
+        message = "this holds the key of the target: take it out"
+        raise InvalidInput(*(Problem("secret_like", message, place) for place in places))
 
 
 def open_session(options: Options, report: Report, *, manifests: bool = True) -> Session:

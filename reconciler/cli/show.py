@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -29,28 +30,15 @@ def show(planfile: str, **given: Any) -> int:
     from reconciler.cli.output import check_files, deliver, write_files
     from reconciler.errors import ExitCode
     from reconciler.masks import masked
+    from reconciler.settings import masks_around
 
     chosen = Options(**given, paths=(planfile,))
     check_files(chosen)
-    document = read_plan(chosen.at(planfile), chosen)
-    document = masked(document, _mask_here(chosen, document))
+    document = masked(read_plan(chosen.at(planfile), chosen), masks_around(chosen.cwd, os.environ))
     for error in write_files(document, chosen):
         raise error
     deliver(document, chosen)
     return ExitCode.DONE
-
-
-def _mask_here(chosen: Options, document: Document) -> tuple[str, ...]:
-    """Return what the settings around mask at the plan's target; nothing where there are none, or others."""
-    import os
-
-    from reconciler.errors import ReconcilerError
-    from reconciler.settings import resolve
-
-    try:
-        return resolve(cwd=chosen.cwd, env=os.environ, config=None, target=document.target.name).target.mask
-    except ReconcilerError:
-        return ()
 
 
 def read_plan(file: Path, chosen: Options) -> Document:

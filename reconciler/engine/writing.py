@@ -171,7 +171,7 @@ class _Work:
         elif self._writes and status in _UNTOUCHED:
             # Nothing was done is what these say, and a write was sent: it may have taken effect.
             status, fault = OutcomeStatus.FAILED, _UNFINISHED[status]
-        elif self._unsettled and fault is not None and status is OutcomeStatus.FAILED:
+        elif self._unsettled and fault is not None and status is OutcomeStatus.FAILED and fault.code != "in_flight":
             fault = replace(fault, message=f"{fault.message} (a write was sent before: it may have taken effect)")
         elif self._landed and fault is not None and status is OutcomeStatus.FAILED:
             fault = replace(fault, message=f"{fault.message} (part of the change was written before)")

@@ -92,7 +92,16 @@ def edit(data: bytes, file: str, edits: Sequence[Put | Drop]) -> Written:
         (shared if _uses(state, one) else alone).append(one)
     for steps in (alone, shared):
         state = _carry_out(state, steps, _revise_all, refused)
-    return Written(state.data, tuple(refused))
+    return Written(_ended_as(data, state), tuple(refused))
+
+
+def _ended_as(data: bytes, state: _State) -> bytes:
+    """Return a changed file without a line break at its end that was not there before, unless it is part of a value."""
+    cut = state.data.removesuffix(b"\n").removesuffix(b"\r")
+    if data.endswith((b"\n", b"\r")) or cut == state.data:
+        return state.data
+    again = _loaded(cut, state.file)
+    return cut if isinstance(again, _State) and again.desired == state.desired else state.data
 
 
 def declare(data: bytes | None, file: str, declarations: Sequence[Declaration]) -> Written:

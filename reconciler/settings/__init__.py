@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from reconciler import OWN_FOLDER
 from reconciler.addresses import InsecureUrl, is_allowed, is_header_value, is_remote_name, parse_base_url
 from reconciler.dialects import DIALECTS, Dialect, Removals
-from reconciler.errors import InvalidInput, Location, Problem, WrongUsage
+from reconciler.errors import InvalidInput, Location, Problem, ReconcilerError, WrongUsage
 from reconciler.gateway.providers import PROVIDERS, Provider
 from reconciler.guard import Guards
 from reconciler.kinds import OPENAI_HOST, Kind
@@ -52,7 +52,17 @@ HOSTS_VARIABLE = "RECONCILER_ALLOWED_HOSTS"
 COMMANDS_VARIABLE = "RECONCILER_ALLOW_COMMANDS"
 """`1`: what the settings file says may run commands."""
 
-__all__ = ["InvalidSettings", "Key", "Rate", "Settings", "Target", "Timeouts", "parse_percent", "resolve"]
+__all__ = [
+    "InvalidSettings",
+    "Key",
+    "Rate",
+    "Settings",
+    "Target",
+    "Timeouts",
+    "masks_around",
+    "parse_percent",
+    "resolve",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +214,18 @@ def resolve(*, cwd: Path, env: Mapping[str, str], config: str | None, target: st
     if file is None:
         return Settings(cwd, None, _target_of_environment(cwd, env, asked))
     return _from_file(file, asked, env)
+
+
+def masks_around(cwd: Path, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what the settings around a folder mask, of whatever target; everything where they cannot be read."""
+    try:
+        file = _settings_file(cwd.absolute(), env, None)
+        if file is None:
+            return ()
+        model, _ = read_settings(file)
+    except ReconcilerError:
+        return ("*",)
+    return (*model.mask, *(glob for target in model.targets.values() for glob in target.mask))
 
 
 def _settings_file(cwd: Path, env: Mapping[str, str], config: str | None) -> Path | None:

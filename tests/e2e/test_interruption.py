@@ -13,6 +13,8 @@ import pytest
 from repositories import journal, ledger, shared
 from scratch import PATIENCE, Answer, Api, Scratch, finished, staged, until
 
+from reconciler.cli.interruption import BURST
+
 IDS = [f"thread_{number}" for number in range(6)]
 MANIFEST = "threads:\n" + "".join(f"  {own}: {{metadata: {{plan: gold}}}}\n" for own in IDS)
 HELD = {f"thread/{own}": {"plan": "silver"} for own in IDS}
@@ -177,12 +179,17 @@ def test_a_signal_ends_what_git_started(program, number, code, tmp_path):
         env, told = hang(tmp_path, program)
         process = both.one.start("apply --yes --format json", env)
         until(told.exists, "a hanging ssh")
+        pushing = program == "git-receive-pack"
+        if pushing:  # a first signal lets it finish
+            process.send_signal(number)
+            time.sleep(BURST + 0.2)
         done = ended_by(process, number)
         pids = [int(pid) for pid in told.read_text().split()]
         until(lambda: not any(map(is_running, pids)), "the end of what git started")
         assert done.code == code, done
-        assert [each["code"] for each in done.document["errors"]] == ["interrupted"]
-        if program == "git-receive-pack":  # all is written and recorded here; only the remote does not know yet
+        codes = {each["code"] for each in done.document["errors"]}
+        assert codes == ({"interrupted", "not_pushed"} if pushing else {"interrupted"})
+        if pushing:  # all is written and recorded here; only the remote does not know yet
             assert set(done.outcomes().values()) == {"applied"}
             assert ledger(both.one.folder).touched.keys() == HELD.keys()
         else:

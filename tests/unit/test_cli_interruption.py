@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from reconciler.cli.interruption import BURST, Interruption, deliver_in_peace, handling, undisturbed
+from reconciler.cli.interruption import BURST, Interruption, delivering, handling, undisturbed
 from reconciler.cli.report import Report
 from reconciler.errors import ExitCode, Terminated
 
@@ -250,7 +250,8 @@ def test_a_burst_is_one_wish_to_its_end_and_a_later_signal_is_another():
     with pytest.raises(KeyboardInterrupt):
         send(signal.SIGINT)
     assert interruption.ended_by is signal.SIGTERM
-    deliver_in_peace()
+    with delivering():
+        send(signal.SIGTERM, signal.SIGINT)
     send(signal.SIGTERM, signal.SIGINT)
 
 
@@ -347,3 +348,16 @@ def test_another_thread_than_the_main_one_listens_to_nothing_and_works_all_the_s
     thread.start()
     thread.join()
     assert found == [7]
+
+
+def test_a_signal_that_is_ignored_from_outside_stays_ignored():
+    with handling(signal.SIG_IGN):
+        interruption = Interruption(lambda _line: None, clock=Clock())
+
+        async def work():
+            send(signal.SIGINT, signal.SIGTERM)
+            await asyncio.sleep(0)
+            return interruption.brake.pulled
+
+        assert interruption.run(work) is False
+    assert interruption.ended_by is None
