@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.errors import GuardRefused
 from reconciler.gateway.pacing import expected_seconds
+from reconciler.words import amount
 
 if TYPE_CHECKING:
     from reconciler.cli.session import Session
@@ -21,7 +22,7 @@ class Calls:
 
     def __str__(self) -> str:
         """Return such as `312 reads, 41 writes`."""
-        reads, writes = _count(self.reads, "read"), _count(self.writes, "write")
+        reads, writes = amount(self.reads, "read"), amount(self.writes, "write")
         return f"{reads}, {writes}" if self.writes else reads
 
 
@@ -39,8 +40,8 @@ def check_requests(session: Session, calls: Calls, made: int = 0) -> None:
     """Raise `GuardRefused` where the calls to come, with those made before, are more than `--max-requests` allows."""
     allowed, whole = session.options.max_requests, calls.reads + calls.writes + made
     if allowed is not None and whole > allowed:
-        before = f" after {_count(made, 'read')}" if made else ""
-        raise GuardRefused(f"--max-requests allows {_count(allowed, 'call')}, and this takes {whole}: {calls}{before}")
+        before = f" after {amount(made, 'read')}" if made else ""
+        raise GuardRefused(f"--max-requests allows {amount(allowed, 'call')}, and this takes {whole}: {calls}{before}")
 
 
 def _seconds(session: Session, calls: Calls) -> float | None:
@@ -63,7 +64,3 @@ def _duration(seconds: float) -> str:
     if seconds < _MINUTES:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < _HOURS else f"{seconds / 3600:.1f} h"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

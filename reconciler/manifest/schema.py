@@ -24,9 +24,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from reconciler.credentials import any_looks_so, looks_like
 from reconciler.errors import Location, Problem
 from reconciler.kinds import BY_PLURAL, KINDS, Kind
+from reconciler.manifest.leaks import leaks
 from reconciler.manifest.problems import OURS, Strict, Violation, in_order, problem_of, twice_problems, violations
 from reconciler.manifest.scalars import not_a_string
 from reconciler.manifest.tree import Map, Seq, Unclear, location
@@ -347,54 +347,7 @@ def _across(entries: list[Entry], defaults: Map, document: YamlFile) -> Iterator
         for key in ignored(inherited, entry.ignore):
             if key not in own_fault and key not in entry.metadata:
                 yield _ignored_problem(key, document.location(entry.place), " of the defaults")
-    if any_looks_so(text for node in _nodes(entries, inherited) for text in node.values() if type(text) is str):
-        yield from _secret_like(entries, inherited, document)
-
-
-def _nodes(entries: list[Entry], inherited: Map) -> Iterator[Map]:
-    """Yield every mapping of which no value may be a key."""
-    yield inherited
-    for entry in entries:
-        yield entry.metadata
-        if "accept" in entry.node:
-            yield from _accepted(entry)
-
-
-def _accepted(entry: Entry) -> Iterator[Map]:
-    accepted = entry.node.get("accept")
-    yield from (one for one in accepted if isinstance(one, Map)) if isinstance(accepted, Seq) else ()
-
-
-def _secret_like(entries: list[Entry], inherited: Map, document: YamlFile) -> Iterator[Problem]:
-    """Yield the values that look like keys, where nobody says that they may; of the defaults everybody has to."""
-    for key, what in _likes(inherited):
-        heirs = [entry for entry in entries if key not in entry.metadata]
-        if not heirs or not all(map(allows_secret_like, heirs)):
-            yield _secret_problem(what, document.location(inherited.values_at[key]), "every resource that inherits it")
-    for entry in entries:
-        if not allows_secret_like(entry):
-            for node in (entry.metadata, *_accepted(entry)):
-                for key, what in _likes(node):
-                    yield _secret_problem(what, document.location(node.values_at[key]), "the resource")
-
-
-def allows_secret_like(entry: Entry) -> bool:
-    """Tell whether a resource says that its values may look like keys."""
-    return entry.node.get("allow_secret_like") is True
-
-
-def _likes(node: Map) -> Iterator[tuple[str, str]]:
-    for key, value in node.items():
-        if isinstance(value, str) and (what := looks_like(value)) is not None:
-            yield key, what
-
-
-def _secret_problem(what: str, at: Location, whose: str) -> Problem:
-    message = (
-        f"this value looks like {what}, and whoever can read this file or the API could use it: take it out (and "
-        f"revoke it, if it is one), or write allow_secret_like: true on {whose}"
-    )
-    return Problem("secret_like", message, at)
+    yield from leaks(entries, inherited, document)
 
 
 def _ignored_problem(key: str, at: Location, whose: str = "") -> Problem:

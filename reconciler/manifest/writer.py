@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from reconciler.kinds import KINDS
 from reconciler.manifest.draft import Draft, Unsafe
+from reconciler.manifest.leaks import allows
 from reconciler.manifest.notation import Fresh, unfit_key, unfit_secret, unfit_value
 from reconciler.manifest.patch import patch
 from reconciler.manifest.reader import read
@@ -145,7 +146,7 @@ class _State:
         """Tell whether a resource says that its values may look like keys."""
         section = self.root.get(KINDS[ref.kind].plural)
         node = section.get(ref.id) if isinstance(section, Map) else None
-        return isinstance(node, Map) and node.get("allow_secret_like") is True
+        return isinstance(node, Map) and allows(node)
 
     @property
     def ends(self) -> bool:
