@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from time import sleep, time
 from typing import TYPE_CHECKING
 
 from reconciler.git import GitFailed, text
@@ -183,7 +183,7 @@ def move(repository: Repository, ref: str, new: str, old: str | None) -> bool:
                 if abandoned or not _take_away(_lock_of(repository, ref)):
                     raise
                 abandoned, pause = True, 0.0
-            time.sleep(pause)
+            sleep(pause)
         else:
             return True
 
@@ -202,9 +202,9 @@ def _take_away(lock: Path) -> bool:
     if first is None:
         return False
     for _ in range(_LOOKS):  # and no more, whatever the clock says that the file was touched by
-        if time.time() - first[1] >= ABANDONED:
+        if time() - first[1] >= ABANDONED:
             break
-        time.sleep(ABANDONED / _LOOKS)
+        sleep(ABANDONED / _LOOKS)
         if _known(lock) != first:
             return True  # it is in use
     lock.unlink(missing_ok=True)

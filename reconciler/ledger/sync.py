@@ -15,8 +15,8 @@ is lost.
 from __future__ import annotations
 
 import contextlib
-import time
 from functools import reduce
+from time import sleep
 from typing import TYPE_CHECKING
 
 from reconciler.errors import InvalidInput
@@ -90,7 +90,7 @@ def _pushed(repository: Repository, target: str, remote: str) -> tuple[Dispute, 
                 pause = next(pauses, None)
                 if pause is None:
                     raise
-                time.sleep(pause)
+                sleep(pause)
     else:
         raise NotRecorded("others kept pushing first")
     return tuple(sorted(disputed))

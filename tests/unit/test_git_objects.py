@@ -167,7 +167,7 @@ def test_a_lock_that_somebody_keeps_fails_after_some_patience(repository, commit
         now = time.time() + len(waited)
         os.utime(lock, (now, now))
 
-    monkeypatch.setattr(objects.time, "sleep", pause)
+    monkeypatch.setattr(objects, "sleep", pause)
     with pytest.raises(GitFailed, match="lock"):
         objects.move(repository, REF, new, None)
     assert tuple(waited[: len(objects.PATIENCE)]) == objects.PATIENCE
@@ -185,7 +185,7 @@ def test_a_lock_that_was_left_behind_is_taken_away(repository, commit, lock, mon
 
 def test_what_fails_without_a_lock_is_not_waited_for_any_longer(repository, commit, monkeypatch):
     waited = []
-    monkeypatch.setattr(objects.time, "sleep", waited.append)
+    monkeypatch.setattr(objects, "sleep", waited.append)
     (repository.common / REF / "in" / "the" / "way").mkdir(parents=True)
     (repository.common / REF / "in" / "the" / "way" / "file").touch()
     with pytest.raises(GitFailed, match="cannot lock ref"):
@@ -194,7 +194,7 @@ def test_what_fails_without_a_lock_is_not_waited_for_any_longer(repository, comm
 
 
 def test_a_lock_that_is_given_back_is_waited_for(repository, commit, lock, monkeypatch):
-    monkeypatch.setattr(objects.time, "sleep", lambda _: lock.unlink())
+    monkeypatch.setattr(objects, "sleep", lambda _: lock.unlink())
     assert objects.move(repository, REF, commit(), None)
 
 

@@ -273,7 +273,7 @@ def test_whoever_is_always_overtaken_is_told(one, monkeypatch):
 
 def test_what_the_remote_refuses_is_told_in_its_words_and_stays_here(one, bare, monkeypatch):
     waited = []
-    monkeypatch.setattr(sync.time, "sleep", waited.append)
+    monkeypatch.setattr(sync, "sleep", waited.append)
     (bare / "hooks").mkdir(exist_ok=True)
     hook = bare / "hooks" / "pre-receive"
     hook.write_text("#!/bin/sh\necho no refs but branches >&2\nexit 1\n")
