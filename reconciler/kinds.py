@@ -7,6 +7,7 @@ a new kind is a new row here.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -70,12 +71,11 @@ class Kind:
     @property
     def id_pattern(self) -> str:
         """Return what `valid_id` asks for as a regular expression that JSON Schema understands."""
-        return f"^{'/'.join([ID_PATTERN.pattern] * (1 + self.nested))}$"
+        return f"^{_IDS[self.nested].pattern}$"
 
     def valid_id(self, text: str) -> bool:
         """Tell whether `text` is written like an id of this kind: safe segments, a parent where one is due."""
-        segments = text.split("/")
-        return len(segments) == 1 + self.nested and all(map(ID_PATTERN.fullmatch, segments))
+        return _IDS[self.nested].fullmatch(text) is not None
 
     def default_dialect(self, host: str) -> Dialect:
         """Return the dialect to assume at `host`: the row's where it is confirmed, else `auto`."""
@@ -86,6 +86,8 @@ class Kind:
         return self.retired is not None and host == OPENAI_HOST
 
 
+_IDS = (ID_PATTERN, re.compile(f"{ID_PATTERN.pattern}/{ID_PATTERN.pattern}"))
+"""Whole ids: of one segment, and of a parent and a child."""
 _RETIRED = "2026-08-26"
 
 _ROWS = (

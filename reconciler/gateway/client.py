@@ -10,7 +10,6 @@ import json
 import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from http.cookiejar import CookieJar
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -27,6 +26,7 @@ from reconciler.gateway.transport import (
     AnswerTooLarge,
     Pacer,
     Surroundings,
+    body_of,
     prospects,
     stack,
     wait_after,
@@ -50,8 +50,6 @@ CONNECT_TIMEOUT = 10.0
 """Seconds for a TCP connection and its TLS handshake: a server that needs longer is not there."""
 READ_TIMEOUT = 60.0
 """Seconds without a byte. One GET took 2.8 s on a healthy server (API.md), and busy ones queue."""
-WRITE_TIMEOUT = 60.0
-"""Seconds for a body to be taken; for symmetry, as bodies are small."""
 WHOLE = 2
 """Times the read timeout that one exchange may take after it is connected: a request, and all of its answer. An answer
 is some 10 kB, a packet or a few; what needs longer than two of the longest silences only drips."""
@@ -178,16 +176,21 @@ class _Route:
     judge: Judge
 
 
+_NO_BODY = httpx.ByteStream(b"")
+
+
 class Gateway:
     """Reads and modifies resources at one connection, through a client whose transport has the policies."""
 
-    def __init__(self, connection: Connection, client: httpx.AsyncClient, pacer: Pacer, around: Surroundings) -> None:
-        url = connection.url
-        self._client = client
+    def __init__(
+        self, connection: Connection, layers: httpx.AsyncBaseTransport, pacer: Pacer, around: Surroundings
+    ) -> None:
+        self._base = url = connection.url
+        self._layers = layers
         self._pacer = pacer
         self._around = around
         self._secret = connection.secret
-        self._prefix = str(url).rstrip("/")
+        self._prefix = url.raw_path.decode("ascii").rstrip("/")
         query = httpx.QueryParams(connection.provider.query)
         self._suffix = f"?{query}" if query else ""
         self._routes = {name: _route(kind, connection) for name, kind in KINDS.items()}
@@ -209,7 +212,7 @@ class Gateway:
     async def _read(self, ref: Ref) -> Reading:
         route = self._routes[ref.kind]
         try:
-            answer = await self._send("GET", self._url(route.kind, ref), route.reading)
+            answer = await self._send("GET", self._target(route.kind, ref), route.reading)
         except ApiError as error:
             return Unread(error.fault)
         return route.judge.reading(ref, answer)
@@ -233,7 +236,7 @@ class Gateway:
         route = self._routes[ref.kind]
         # Escaped to ASCII: a lone surrogate among foreign values could not be encoded otherwise.
         body = json.dumps({route.kind.field: dict(entries)}, allow_nan=False, separators=(",", ":")).encode("ascii")
-        answer = await self._send("POST", self._url(route.kind, ref), route.writing, body, attempt)
+        answer = await self._send("POST", self._target(route.kind, ref), route.writing, body, attempt)
         try:
             return route.judge.written(ref, answer)
         except TargetRefused:
@@ -241,26 +244,37 @@ class Gateway:
         except ApiError as error:
             raise ApiError(replace(error.fault, retry_in=answer.retry_in)) from None
 
-    def _url(self, kind: Kind, ref: Ref) -> str:
-        return f"{self._prefix}{resource_path(kind, ref)}{self._suffix}"
+    def _target(self, kind: Kind, ref: Ref) -> bytes:
+        return f"{self._prefix}{resource_path(kind, ref)}{self._suffix}".encode("ascii")
 
     async def _send(
-        self, method: str, url: str, headers: httpx.Headers, body: bytes | None = None, attempt: int = RETRIES
+        self, method: str, target: bytes, headers: httpx.Headers, body: bytes | None = None, attempt: int = RETRIES
     ) -> Answer:
+        # Straight to the layers: httpx's client object would add cookies, redirects and credentials from the
+        # environment, none of which is wanted, and costs as much as all of them together.
         try:
-            response = await self._client.send(httpx.Request(method, url, headers=headers, content=body))
+            response = await self._layers.handle_async_request(self._request(method, target, headers, body))
         except FOREIGN as error:
             fault = fault_of(error, self._secret)
             raise ApiError(replace(fault, retry_in=wait_after_failure(error, attempt, self._around))) from error
-        found, status = response.headers, response.status_code
+        found, status, content = response.headers, response.status_code, body_of(response)
         return Answer(
             status,
-            response.content if status < 300 else redacted(response.content, self._secret),
+            content if status < 300 else redacted(content, self._secret),
             found.get("x-request-id"),
             found.get("location"),
             wait_after(response, attempt, self._around),
             status == 429 and prospects(response).spent,
         )
+
+    def _request(self, method: str, target: bytes, headers: httpx.Headers, body: bytes | None) -> httpx.Request:
+        extensions = {"target": target}
+        if body is not None:
+            return httpx.Request(method, self._base, headers=headers, content=body, extensions=extensions)
+        # With `content`, be it none, httpx looks for headers to add; ours are complete.
+        request = httpx.Request(method, self._base, headers=headers, stream=_NO_BODY, extensions=extensions)
+        request.read()
+        return request
 
 
 def _is_no_answer(reading: Reading) -> bool:
@@ -284,13 +298,6 @@ def resource_path(kind: Kind, ref: Ref) -> str:
         raise InvalidInput(Problem("invalid_id", f"{ref} is not the id of a {kind.noun}"))
     parent, _, own = ref.id.rpartition("/")
     return kind.path.format(parent=quote(parent, safe=""), id=quote(own, safe=""))
-
-
-class _NoCookies(CookieJar):
-    """A jar that stays empty: a cookie would tie requests together that have nothing to do with each other."""
-
-    def extract_cookies(self, response: object, request: object) -> None:
-        """Keep nothing."""
 
 
 @asynccontextmanager
@@ -318,25 +325,22 @@ async def open_gateway(
     around = around or Surroundings()
     pacer = pacer or Pacer(Pace(), Pace(), around)
     layers = stack(
-        transport or _wire(connection, parallelism),
+        transport or _wire(connection, parallelism, connect_timeout, read_timeout),
         pacer=pacer,
         read_only=read_only,
         log=_shielded(log, connection.secret) if log else None,
         around=around,
         longest=connect_timeout + WHOLE * read_timeout,
     )
-    # No limit on waiting for a free connection: that wait is our own parallelism, not the server's fault.
-    timeout = httpx.Timeout(connect=connect_timeout, read=read_timeout, write=WRITE_TIMEOUT, pool=None)
-    client = httpx.AsyncClient(transport=layers, timeout=timeout, cookies=_NoCookies(), trust_env=False)
-    async with client:
-        yield Gateway(connection, client, pacer, around)
+    async with layers:
+        yield Gateway(connection, layers, pacer, around)
 
 
-def _wire(connection: Connection, parallelism: int) -> httpx.AsyncBaseTransport:
+def _wire(connection: Connection, parallelism: int, connect: float, read: float) -> httpx.AsyncBaseTransport:
     # Imported late: aiohttp is a tenth of a second that the embedded emulator does not need.
     from reconciler.gateway.wire import wire_transport
 
-    return wire_transport(parallelism, tls=connection.url.scheme == "https")
+    return wire_transport(parallelism, tls=connection.url.scheme == "https", connect=connect, read=read)
 
 
 def _shielded(log: Callable[[str], None], secret: str) -> Callable[[str], None]:

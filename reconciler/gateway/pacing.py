@@ -271,6 +271,10 @@ class Pace:
             least = max(least, 1 / self.restraint.at(instant))
         return max(least, self.spread) if instant < self.until else least
 
+    def idle(self, now: float) -> bool:
+        """Tell whether nothing is in the way of a call at `now`, nor of any number of them: no slot has to be taken."""
+        return not self.interval and self.restraint is None and now >= max(self.until, self.free, self.opens)
+
     def take(self, now: float) -> tuple[float, Pace]:
         """Take the next slot: the instant at which it begins, and the pace after it."""
         start = max(now, self.free)

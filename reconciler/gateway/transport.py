@@ -70,6 +70,31 @@ class Surroundings:
     chance: Callable[[], float] = random.random
 
 
+def target_of(request: httpx.Request) -> bytes:
+    """Return the path and query of a request as on the wire.
+
+    Ours carry it as httpx's extension `target`: taking a URL apart anew for each request costs more than sending it.
+    """
+    target: bytes | None = request.extensions.get("target")
+    return request.url.raw_path if target is None else target
+
+
+class Whole(httpx.ByteStream):
+    """The body of an answer that is read, and not compressed (any more): `data`.
+
+    httpx would read a `Response(content=...)` once more through its decoders, which takes as long as sending it.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.data = data
+
+
+def body_of(response: httpx.Response) -> bytes:
+    """Return the body of an answer that is read."""
+    return response.stream.data if isinstance(response.stream, Whole) else response.content
+
+
 class AnswerTooLarge(httpx.RequestError):
     """A body is larger than `MAX_ANSWER`; trying again would only fetch it again."""
 
@@ -114,7 +139,7 @@ def prospects(response: httpx.Response) -> Outlook:
     if known is None:
         codes: tuple[str | None, ...] = ()
         if response.status_code == 429:  # the only status where the API's names decide something here
-            said = complaint(response.content)
+            said = complaint(body_of(response))
             codes = said.code, said.type
         known = outlook(response.status_code, response.headers, *codes)
         response.extensions["outlook"] = known
@@ -213,6 +238,8 @@ class Pacer:
 
     async def turn(self, method: str) -> None:
         """Wait until a call may be sent that nothing goes ahead of."""
+        if self._lanes[method].pace.idle(self._around.clock()):
+            return
         sleep = self._around.sleep
         await self.approach(method, sleep)
         while not await self.leave(method, sleep):
@@ -330,7 +357,7 @@ class LoggingTransport(_Layer):
         return response
 
     def _tell(self, request: httpx.Request, outcome: str, begun: float, request_id: str = "") -> None:
-        path = request.url.raw_path.partition(b"?")[0].decode("ascii")
+        path = target_of(request).partition(b"?")[0].decode("ascii")
         spent = (self._around.clock() - begun) * 1000
         self._log(f"{request.method} {path} {outcome} {spent:.0f} ms {request_id}".rstrip())
 
@@ -397,6 +424,8 @@ class BodyTransport(_Layer):
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
         response = await self._inner.handle_async_request(request)
+        if isinstance(response.stream, Whole):
+            return response
         encoded = "content-encoding" in response.headers
         source: AsyncIterable[bytes] = response.aiter_bytes()
         if not encoded and isinstance(response.stream, httpx.AsyncByteStream):
@@ -408,7 +437,7 @@ class BodyTransport(_Layer):
         headers = response.headers
         if encoded:  # no longer: a second decoder would fail on it
             headers = httpx.Headers([pair for pair in headers.raw if pair[0].lower() != b"content-encoding"])
-        return httpx.Response(response.status_code, headers=headers, content=body, request=request)
+        return httpx.Response(response.status_code, headers=headers, stream=Whole(body), request=request)
 
     async def _collect(self, source: AsyncIterable[bytes]) -> bytes:
         chunks: list[bytes] = []
@@ -430,7 +459,7 @@ class HandlerTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Call the function; its `ConnectionResetError` and `TimeoutError` arrive as httpx's."""
         body = await request.aread()
-        target = request.url.raw_path.decode("ascii")
+        target = target_of(request).decode("ascii")
         try:
             status, headers, content = self._handle(request.method, target, dict(request.headers), body)
         except ConnectionResetError as error:

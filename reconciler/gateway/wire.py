@@ -1,9 +1,8 @@
 """The layer that owns sockets: httpx's interface over aiohttp's connections.
 
-httpx's own pool slows down with many connections (640 requests a second with 50 of them, where this one does
-thousands), so the transport is `httpx_aiohttp`, on a session of our own making. Its table of exceptions is coarse:
-in version 0.2 a reset connection and a server that hangs up both arrive as `ConnectTimeout`, a malformed answer
-arrives as an exception of aiohttp. So the first cause is looked up here, and translated again.
+httpx's own pool slows down with many connections (640 requests a second with 50 of them, where aiohttp's does
+thousands). Between the two there is little to do: a request is handed over, its answer taken back, and whatever goes
+wrong translated to the most precise of httpx's exceptions.
 
 Left to itself, aiohttp sends a GET that loses its connection before any answer a second time, at once and below our
 layers. It is kept from that here: retries are decided above, in turn with the pace.
@@ -18,25 +17,31 @@ import socket
 import ssl
 import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import aiohttp
 import httpx
+from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http_exceptions import HttpProcessingError
-from httpx_aiohttp import AiohttpTransport
+from multidict import CIMultiDict
+from yarl import URL
 
 from reconciler.gateway.failures import CertificateRefused, HostUnknown, TlsFailed
+from reconciler.gateway.transport import Whole
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     Found = list[ResolveResult] | Exception
 
 KEEPALIVE = 30.0
 """Seconds that an idle connection is kept. Load balancers drop theirs after 60 or more; ours goes first."""
+AT_ONCE = 256 * 1024
+"""Bytes of a body that is read in one go, where its length is told; what is longer is left to whoever bounds it."""
 
 _TRANSLATIONS: tuple[tuple[type[BaseException], type[httpx.RequestError]], ...] = (
     # The first row that fits counts: aiohttp's timeouts are also its connection errors, and those are also OSErrors.
@@ -60,14 +65,10 @@ _TRANSLATIONS: tuple[tuple[type[BaseException], type[httpx.RequestError]], ...] 
 
 
 def translated(error: BaseException) -> httpx.RequestError | None:
-    """Return httpx's truthful equivalent of an error of aiohttp or of the system; `None` for any other error.
-
-    What `httpx_aiohttp` has translated already is judged by its cause.
-    """
-    cause = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error
+    """Return httpx's truthful equivalent of an error of aiohttp or of the system; `None` for any other error."""
     for foreign, ours in _TRANSLATIONS:
-        if isinstance(cause, foreign):
-            return ours(_detail(cause))
+        if isinstance(error, foreign):
+            return ours(_detail(error))
     return None
 
 
@@ -117,51 +118,103 @@ def _no_tls(error: OSError) -> str:
     return f"{words}: what answers at this port speaks no TLS, maybe plain http" if reason in _PLAIN else words
 
 
-@contextmanager
-def _truthfully() -> Iterator[None]:
-    """Raise what `translated` makes of an exception, and other exceptions as they are."""
-    try:
-        yield
-    except Exception as error:
-        truth = translated(error)
-        if truth is None:
-            raise
-        raise truth from error
+class _Body(httpx.AsyncByteStream):
+    """A body that is still to be read, and whose errors are httpx's."""
 
-
-class _TranslatedStream(httpx.AsyncByteStream):
-    """A body whose errors are httpx's."""
-
-    def __init__(self, inner: httpx.AsyncByteStream) -> None:
-        self._inner = inner
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _truthfully():
-            async for chunk in self._inner:
+        try:
+            async for chunk in self._response.content.iter_any():
                 yield chunk
+        except Exception as error:
+            truth = translated(error)
+            if truth is None:
+                raise
+            raise truth from error
 
     async def aclose(self) -> None:
-        with _truthfully():
-            await self._inner.aclose()
+        """Give the connection back, or up where not everything was read."""
+        self._response.close()
 
 
 class WireTransport(httpx.AsyncBaseTransport):
-    """Sends requests over aiohttp's connections; raises httpx's exceptions, and truthful ones."""
+    """Sends requests over aiohttp's connections; raises httpx's exceptions, and truthful ones.
 
-    def __init__(self, inner: AiohttpTransport) -> None:
-        self._inner = inner
+    `connect` and `read` are seconds: for a connection with its TLS handshake, and without a byte of an answer. The
+    session begins with the first request, for it belongs to a loop.
+    """
+
+    def __init__(self, parallelism: int, context: ssl.SSLContext, connect: float | None, read: float | None) -> None:
+        self._parallelism = parallelism
+        self._context = context
+        # Not the wait for a free connection: that is our own parallelism, not the server's fault.
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=connect, sock_read=read)
+        self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request; its body is still to be read."""
-        with _truthfully():
-            response = await self._inner.handle_async_request(request)
-        # httpx types it as one for either world; this one comes from `httpx_aiohttp`.
-        response.stream = _TranslatedStream(cast("httpx.AsyncByteStream", response.stream))
-        return response
+        """Send one request. A small body of a known length is read already, any other is still to be read."""
+        session = self._session or self._opened()
+        try:
+            response = await session.request(
+                request.method,
+                _url(request),
+                headers=_fields(tuple(request.headers.raw)),
+                data=request.content or None,
+                allow_redirects=False,
+            )
+            return await _taken_back(response, request)
+        except Exception as error:
+            truth = translated(error)
+            if truth is None:
+                raise
+            raise truth from error
+
+    def _opened(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=self._parallelism, keepalive_timeout=KEEPALIVE, ssl=self._context, resolver=Resolver()
+        )
+        self._session = session = aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=self._timeout, auto_decompress=False
+        )
+        # aiohttp would resend a GET on a lost connection by itself, unpaced and untold; retries are decided above.
+        session._retry_connection = False  # noqa: SLF001 - there is no public switch
+        return session
 
     async def aclose(self) -> None:
         """Close the session and its connections."""
-        await self._inner.aclose()
+        if self._session is not None:
+            await self._session.close()
+
+
+@lru_cache(maxsize=64)
+def _fields(raw: tuple[tuple[bytes, bytes], ...]) -> CIMultiDict[str]:
+    """Return headers as aiohttp wants them; those of a kind are the same with each request."""
+    return CIMultiDict((name.decode("ascii"), value.decode("ascii")) for name, value in raw)
+
+
+def _url(request: httpx.Request) -> URL:
+    """Return where a request goes, to the letter: it is encoded already."""
+    target = request.extensions.get("target")
+    if target is None:
+        return URL(str(request.url), encoded=True)
+    return URL(f"{request.url.scheme}://{request.url.netloc.decode('ascii')}{target.decode('ascii')}", encoded=True)
+
+
+async def _taken_back(response: aiohttp.ClientResponse, request: httpx.Request) -> httpx.Response:
+    """Return an answer as one of httpx, with its body where that is small, of a known length and not compressed."""
+    length = response.content_length
+    if length is None or length > AT_ONCE or hdrs.CONTENT_ENCODING in response.headers:
+        return httpx.Response(
+            response.status, headers=list(response.raw_headers), stream=_Body(response), request=request
+        )
+    try:
+        body = await response.read()
+    except BaseException:
+        response.close()
+        raise
+    return httpx.Response(response.status, headers=list(response.raw_headers), stream=Whole(body), request=request)
 
 
 _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
@@ -220,23 +273,15 @@ def _looked_up(host: str, port: int, family: socket.AddressFamily) -> list[Resol
     ]
 
 
-def wire_transport(parallelism: int, *, tls: bool) -> WireTransport:
-    """Return a transport with at most `parallelism` connections; its session begins with the first request.
+def wire_transport(
+    parallelism: int, *, tls: bool, connect: float | None = None, read: float | None = None
+) -> WireTransport:
+    """Return a transport with at most `parallelism` connections; timeouts are in seconds, `None` is no bound.
 
     Without `tls` no certificate authority is loaded, which takes longer than many a run over loopback.
     """
     context = trusting_the_system() if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-    def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            limit=parallelism, keepalive_timeout=KEEPALIVE, ssl=context, resolver=Resolver()
-        )
-        made = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-        # aiohttp would resend a GET on a lost connection by itself, unpaced and untold; retries are decided above.
-        made._retry_connection = False  # noqa: SLF001 - there is no public switch
-        return made
-
-    return WireTransport(AiohttpTransport(verify=context, client=session))
+    return WireTransport(parallelism, context, connect, read)
 
 
 _HOLDS_NO_FILE = frozenset({"darwin", "win32"})

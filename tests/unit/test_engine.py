@@ -1165,7 +1165,7 @@ class Busy(httpx.AsyncBaseTransport):
         self.looked, self.ages, self.told = {}, [], None
 
     async def handle_async_request(self, request):
-        loop, path, came = asyncio.get_running_loop(), request.url.path, self.came[request.method]
+        loop, path, came = asyncio.get_running_loop(), request.extensions["target"].decode(), self.came[request.method]
         came.append(loop.time())
         number = len(came)
         if request.method == "POST":

@@ -71,6 +71,10 @@ def modify(api=None, ref=THREAD, entries=None, **options):
     return ask(lambda gateway: gateway.modify(ref, entries or {"a": "1"}), api, **options)
 
 
+def url_of(request):
+    return str(request.url.copy_with(raw_path=request.extensions["target"]))
+
+
 def only_request(call, **options):
     api = Api()
     call(api, **options)
@@ -82,7 +86,7 @@ def test_a_read_is_one_get():
     api = Api()
     assert fetch(api) == Observed({"a": "1"})
     (request,) = api.requests
-    assert (request.method, str(request.url), request.content) == ("GET", f"{BASE}/threads/thread_abc", b"")
+    assert (request.method, url_of(request), request.content) == ("GET", f"{BASE}/threads/thread_abc", b"")
 
 
 def test_a_read_carries_the_headers_of_its_rows_and_no_others():
@@ -104,7 +108,7 @@ def test_a_write_is_one_post_of_the_field_and_nothing_else():
     entries = {"ключ": "🎉", "gone": None, "kept": "\ud800"}
     assert modify(api, entries=entries) == Observed({"a": "1"})
     (request,) = api.requests
-    assert (request.method, str(request.url)) == ("POST", f"{BASE}/threads/thread_abc")
+    assert (request.method, url_of(request)) == ("POST", f"{BASE}/threads/thread_abc")
     assert json.loads(request.content) == {"metadata": entries}
     assert request.headers["content-type"] == "application/json"
     assert request.headers["content-length"] == str(len(request.content))
@@ -124,7 +128,7 @@ def test_every_kind_is_addressed_by_its_row(kind):
     assert modify(api, ref, {"k": "w"}) == Observed({"k": "v"})
     read, write = api.requests
     path = row.path.format(parent="p.1", id="c%3A1").encode()
-    assert read.url.raw_path == write.url.raw_path == b"/v1" + path
+    assert read.extensions["target"] == write.extensions["target"] == b"/v1" + path
     assert json.loads(write.content) == {row.field: {"k": "w"}}
     for request in (read, write):
         assert request.headers.get("openai-beta") == row.headers.get("OpenAI-Beta")
@@ -181,7 +185,7 @@ def test_organization_and_project_go_only_where_they_are_known():
 )
 def test_paths_go_below_the_base_url_and_the_query_behind(provider, base_url, url):
     request = only_request(fetch, to=connection(provider, base_url))
-    assert str(request.url) == url
+    assert url_of(request) == url
     assert request.headers["host"] == request.url.netloc.decode()
 
 
@@ -279,7 +283,7 @@ def test_a_redirect_is_never_followed(status, location):
 
 
 def test_a_redirect_to_nonsense_is_a_fault_too():
-    assert fetch(Api(httpx.Response(302, headers={"location": "https://a:b:c"}))).fault.code == "network"
+    assert fetch(Api(httpx.Response(302, headers={"location": "https://a:b:c"}))).fault.code == "redirected"
 
 
 def test_a_missing_object_is_missing_with_the_request_id():
@@ -435,15 +439,6 @@ def test_a_credential_that_comes_back_in_the_metadata_is_not_carried_on(call):
         fault = error.fault
     assert (fault.code, len(api.requests)) == ("credential_echoed", 1)
     assert secret[:8] not in str(fault)
-
-
-def test_timeouts_reach_the_request():
-    api = Api()
-    fetch(api, connect_timeout=1.5, read_timeout=2.5)
-    timeout = api.requests[0].extensions["timeout"]
-    assert timeout == {"connect": 1.5, "read": 2.5, "write": 60.0, "pool": None}
-    fetch(api)
-    assert api.requests[1].extensions["timeout"] == {"connect": 10.0, "read": 60.0, "write": 60.0, "pool": None}
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,7 @@ def test_without_a_ceiling_nobody_waits_and_nothing_is_made():
     assert pace.leave(5.0) == (5.0, pace)
     assert pace.leave(5.0)[1] is pace
     assert pace.distance(5.0) == 0.0
+    assert pace.idle(5.0)
 
 
 def test_a_held_pace_has_no_slot_before_that_instant():
@@ -450,6 +451,14 @@ def test_whatever_happens_no_span_has_more_leavings_than_the_ceiling_and_some_th
     for number, first in enumerate(leavings):
         for further, last in enumerate(leavings[number:]):
             assert last - first >= further * ceiling.interval - LATE - 1e-6
+
+
+@given(PACES, EVENTS, st.floats(0, 200))
+def test_an_idle_pace_gives_its_slots_at_once_and_takes_no_notice_of_them(ceiling, events, later):
+    now, pace = lived(ceiling, events)[0][-1]
+    for instant in (now, now + later):
+        at_once = [pace.take(instant), pace.leave(instant)] == [(instant, pace)] * 2
+        assert pace.idle(instant) == (at_once and pace.restraint is None)
 
 
 @given(PACES, EVENTS)
