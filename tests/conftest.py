@@ -18,6 +18,7 @@ from reconciler.addresses import is_loopback
 if TYPE_CHECKING:
     from pathlib import Path
 
+_OTHERS = ("NO_COLOR", "GIT_DIR", "GIT_WORK_TREE", "XDG_CACHE_HOME")
 settings.register_profile("suite", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
@@ -40,7 +41,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch, _home: Path) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
     for name in list(os.environ):
-        if name.startswith(("OPENAI_", "AZURE_", "RECONCILER_")) or name in ("NO_COLOR", "GIT_DIR", "GIT_WORK_TREE"):
+        if name.startswith(("OPENAI_", "AZURE_", "RECONCILER_")) or name in _OTHERS:
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(_home))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -19,33 +21,48 @@ from reconciler.git import GitFailed
 from reconciler.git.history import below, commit_of, files_at, holds, path_in
 from reconciler.git.objects import contents
 from reconciler.manifest.files import SUFFIXES, name_of
-from reconciler.manifest.problems import in_order
+from reconciler.manifest.table import desired_of, row_of
+from reconciler.model import Ref
 from reconciler.words import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from reconciler.git import Repository
     from reconciler.git.history import TreeFile
-    from reconciler.model import Acceptance, Desired, Ref
+    from reconciler.manifest.cache import Cache
+    from reconciler.manifest.table import Table
+    from reconciler.model import Acceptance, Desired
     from reconciler.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DeclaredAt:
-    """What the manifests declared at a revision.
+    """What the manifests declared at a revision: all of it (`resources`), or that of some resources (`some`).
 
-    `files`: how many there were. `unknown` has the names of today's manifests of which the revision can tell nothing,
-    because they lie outside of the repository or in another one (a submodule): it is silent on them, which must not be
-    taken for a word.
+    `unknown` has the names of today's manifests of which the revision can tell nothing, because they lie outside of
+    the repository or in another one (a submodule): it is silent on them, which must not be taken for a word.
     """
 
     revision: str
     commit: str
-    resources: Mapping[Ref, Desired]
-    files: int
+    manifests: manifest.Manifests
     unknown: frozenset[str] = frozenset()
+
+    @property
+    def files(self) -> int:
+        """How many manifests there were."""
+        return len(self.manifests.files)
+
+    @cached_property
+    def resources(self) -> Mapping[Ref, Desired]:
+        """What was declared, by reference and sorted so."""
+        return MappingProxyType({resource.ref: resource for resource in self.manifests.resources})
+
+    def some(self, refs: Collection[Ref]) -> Mapping[Ref, Desired]:
+        """Return what was declared of some resources, and make nothing of all the others."""
+        return {resource.ref: resource for resource in self.manifests.some(refs)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +85,13 @@ class ChangedSince:
     unreadable: frozenset[str] = frozenset()
 
 
-def declared_at(settings: Settings, paths: Sequence[Path], repository: Repository | None, revision: str) -> DeclaredAt:
+def declared_at(
+    settings: Settings,
+    paths: Sequence[Path],
+    repository: Repository | None,
+    revision: str,
+    cache: Cache | None = None,
+) -> DeclaredAt:
     """Return what the manifests among `paths` declared at a revision; the paths need not exist now.
 
     Raises `WrongUsage` outside of git, and `InvalidInput` where git does not know the revision or cannot read it, or
@@ -81,17 +104,21 @@ def declared_at(settings: Settings, paths: Sequence[Path], repository: Repositor
         raise InvalidInput(Problem("unknown_revision", _unknown(revision)))
     then = _at(commit, settings, paths, repository)
     texts = _texts(then, repository, revision)
-    resources = MappingProxyType({resource.ref: resource for resource in _declared(texts, revision)})
+    declared = _declared(texts, revision, cache)
     # The search does not raise for a path that cannot be looked at, so neither may the question whether it is there.
     existing = [path for path in paths if os.path.exists(path)]  # noqa: PTH110
     now = manifest.find(existing, root=settings.root, skip=settings.own_files)
     elsewhere = _Elsewhere(repository)
     unknown = frozenset(file.name for file in now.files if elsewhere.has(path_in(repository, file.path)))
-    return DeclaredAt(revision, commit, resources, len(texts), unknown)
+    return DeclaredAt(revision, commit, declared, unknown)
 
 
 def changed_since(
-    settings: Settings, paths: Sequence[Path], repository: Repository | None, revision: str
+    settings: Settings,
+    paths: Sequence[Path],
+    repository: Repository | None,
+    revision: str,
+    cache: Cache | None = None,
 ) -> ChangedSince:
     """Return the resources of the manifests among `paths` that are declared otherwise than at a revision.
 
@@ -112,13 +139,13 @@ def changed_since(
         file: place for file, place in places.items() if not _unchanged(file.path, then.blobs.get(place or ""))
     }
     gone = then.names.keys() - places.values()
-    before, unreadable = _before(then, repository, gone.union(place for place in differing.values() if place))
-    now = _loaded(differing, found.problems, settings.root)
+    before, unreadable = _before(then, repository, gone.union(place for place in differing.values() if place), cache)
+    now = manifest.combine(dict(manifest.parsed(differing, cache)), found.problems)
     elsewhere = _Elsewhere(repository)
     return ChangedSince(
         revision,
         commit,
-        tuple(resource for resource in now if not _was_declared(resource, before.get(resource.ref, []))),
+        tuple(sorted(_differing([one.table for one in now.manifests], before), key=lambda resource: resource.ref)),
         files=len(places),
         compared=len(differing) + len(gone),
         among=len(now),
@@ -216,33 +243,34 @@ def _texts(then: _Then, repository: Repository, revision: str) -> dict[str, tupl
     return texts
 
 
-def _declared(texts: Mapping[str, tuple[str, bytes]], revision: str) -> Sequence[Desired]:
+def _declared(texts: Mapping[str, tuple[str, bytes]], revision: str, cache: Cache | None) -> manifest.Manifests:
     try:
-        return _combined(texts, "").resources
+        return _combined(texts, "", cache)
     except InvalidInput:
-        return _combined(texts, f"{revision}:").resources  # raises again, the revision being told in every place
+        return _combined(texts, f"{revision}:", cache)  # raises again, with the revision in every place
 
 
-def _combined(texts: Mapping[str, tuple[str, bytes]], prefix: str) -> manifest.Manifests:
-    return manifest.combine({at: manifest.read_manifest(data, f"{prefix}{name}") for at, (name, data) in texts.items()})
+def _combined(texts: Mapping[str, tuple[str, bytes]], prefix: str, cache: Cache | None) -> manifest.Manifests:
+    return manifest.combine(
+        {at: manifest.read_manifest(data, f"{prefix}{name}", cache) for at, (name, data) in texts.items()}
+    )
 
 
 def _before(
-    then: _Then, repository: Repository, places: Iterable[str]
-) -> tuple[dict[Ref, list[Desired]], frozenset[str]]:
-    """Return what the files at `places` declared, by reference, and the names of those that cannot tell."""
+    then: _Then, repository: Repository, places: Iterable[str], cache: Cache | None
+) -> tuple[list[Table], frozenset[str]]:
+    """Return what the files at `places` declared, and the names of those that cannot tell."""
     blobs = {place: then.blobs[place] for place in places if place in then.blobs}
     read = contents(repository, blobs.values())
-    declared: dict[Ref, list[Desired]] = {}
-    unreadable = set[str]()
+    declared: list[Table] = []
+    unreadable: set[str] = set()
     for place, blob in blobs.items():
         name, data = then.names.get(place, place), read[blob]
-        parsed = manifest.read_manifest(data, name) if data is not None else None
+        parsed = manifest.read_manifest(data, name, cache) if data is not None else None
         if parsed is None or parsed.problems:
             unreadable.add(name)
-            continue
-        for resource in parsed.resources:
-            declared.setdefault(resource.ref, []).append(resource)
+        else:
+            declared.append(parsed.table)
     return declared, frozenset(unreadable)
 
 
@@ -256,14 +284,44 @@ def _unchanged(file: Path, blob: str | None) -> bool:
         return False  # it will be told when the file is read as a manifest
 
 
-def _loaded(files: Iterable[manifest.ManifestFile], problems: Sequence[Problem], root: Path) -> tuple[Desired, ...]:
-    try:
-        loaded = manifest.load([file.path for file in files], root=root)
-    except InvalidInput as invalid:
-        raise InvalidInput(*in_order([*problems, *invalid.found])) from invalid
-    if problems:
-        raise InvalidInput(*problems)
-    return loaded.resources
+# --- what differs -----------------------------------------------------------------------------------------------------
+
+
+def _differing(now: Sequence[Table], before: Sequence[Table]) -> Iterator[Desired]:
+    """Yield the resources that are declared otherwise than before, or were not, whichever files they stood in.
+
+    Nearly all of many are declared by the same line as before; only the others are made into what they mean.
+    """
+    first, others = _lines_of(before)
+    for table in now:
+        lines = table.lines()
+        for kind, start, ids in table.sections():
+            known = first.get(kind, {})
+            for index, id_ in enumerate(ids, start):
+                if known.get(id_) == lines[index] and not others:
+                    continue
+                ref = Ref(kind, id_)
+                resource, then = table.resource(ref, index), others.get(ref, [])
+                then = [known[id_], *then] if id_ in known else then
+                if not _was_declared(resource, [desired_of(ref, row_of(line)) for line in then]):
+                    yield resource
+
+
+def _lines_of(tables: Iterable[Table]) -> tuple[dict[str, dict[str, str]], dict[Ref, list[str]]]:
+    """Return every resource's line, by kind and id, and the further ones of those that several files declare.
+
+    There are none of those but where the files of a revision contradict each other.
+    """
+    first: dict[str, dict[str, str]] = {}
+    others: dict[Ref, list[str]] = {}
+    for table in tables:
+        lines = table.lines()
+        for kind, start, ids in table.sections():
+            known = first.setdefault(kind, {})
+            for id_, line in zip(ids, islice(lines, start, None), strict=False):
+                if known.setdefault(id_, line) is not line:
+                    others.setdefault(Ref(kind, id_), []).append(line)
+    return first, others
 
 
 def _was_declared(resource: Desired, before: Sequence[Desired]) -> bool:

@@ -7,9 +7,9 @@ on the field belong to the schema (of manifests, of settings); what holds for an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reconciler.errors import Problem
 from reconciler.manifest.tree import Map, Plain, Seq
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 Path: TypeAlias = tuple[str | int, ...]
 """The keys and indexes that lead from the root of a document to a node."""
+
+VERSION = 1
+"""The version of the format of manifests and settings."""
+Version = Annotated[int, Field(ge=VERSION, le=VERSION, description="The version of this format: 1.")]
 
 OURS = "ours:"
 """Begins the type of an error that our own validators raise: the code of the problem follows, its message is final."""

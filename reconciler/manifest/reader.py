@@ -231,6 +231,7 @@ class _Composer:
         self._restore = restore
         self._careful = careful
         self._anchors: dict[str, Any] = {}
+        self._keys: dict[str, str] = {}
         self._open = 0
         self._aliased = 0
         self._next: Callable[[], Event] = lambda: None
@@ -336,7 +337,7 @@ class _Composer:
             return _MERGE
         key = self._node(event, place)
         if type(key) is str:
-            return key
+            return self._keys.setdefault(key, key)  # one text for all resources that have the key
         self._document.odd_keys.add(place)
         if isinstance(key, _COLLECTIONS):
             what = "a map" if isinstance(key, Map) else "a list"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -27,27 +26,29 @@ from pydantic_core import PydanticCustomError
 from reconciler.errors import Location, Problem
 from reconciler.kinds import BY_PLURAL, KINDS, Kind
 from reconciler.manifest.leaks import leaks
-from reconciler.manifest.problems import OURS, Strict, Violation, in_order, problem_of, twice_problems, violations
-from reconciler.manifest.scalars import not_a_string
-from reconciler.manifest.tree import Map, Seq, Unclear, location
-from reconciler.model import (
-    MAX_KEY,
-    MAX_PAIRS,
-    MAX_VALUE,
-    Acceptance,
-    Desired,
-    Ownership,
-    Ref,
-    frozen_map,
-    matches,
+from reconciler.manifest.problems import (
+    OURS,
+    VERSION,
+    Strict,
+    Version,
+    Violation,
+    in_order,
+    problem_of,
+    twice_problems,
+    violations,
 )
+from reconciler.manifest.scalars import not_a_string
+from reconciler.manifest.table import FileManifest, Table
+from reconciler.manifest.tree import Map, Seq, Unclear
+from reconciler.model import MAX_KEY, MAX_PAIRS, MAX_VALUE, Ownership, Ref, matches
 from reconciler.words import meant, shown
 
 if TYPE_CHECKING:
-    from reconciler.manifest.tree import Place, YamlFile
+    from collections.abc import Callable, Iterator
 
-VERSION = 1
-"""The version of the format of manifests and settings."""
+    from reconciler.manifest.table import Row, Shape
+    from reconciler.manifest.tree import Place, YamlFile
+    from reconciler.model import Value
 
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
@@ -66,8 +67,6 @@ Key = Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY)]
 Text = Annotated[str, StringConstraints(max_length=MAX_VALUE)]
 Glob = Annotated[str, StringConstraints(min_length=1)]
 Day = Annotated[dt.date, BeforeValidator(_iso_date), WithJsonSchema({"type": "string", "format": "date"})]
-Version = Annotated[int, Field(ge=VERSION, le=VERSION, description="The version of this format: 1.")]
-
 
 _PAIRS = "Pairs to put on the resource; null: this key shall not exist."
 
@@ -94,19 +93,21 @@ class _Owned(Strict):
     ownership: Literal["declared", "exclusive"] = Field(
         default="declared", description="The keys that are ours: those that are declared, or all but the ignored ones."
     )
-    ignore: list[Glob] = Field(default=[], description="Globs of keys that others own: never touched, never drift.")
+    ignore: list[Glob] = Field(
+        default_factory=list, description="Globs of keys that others own: never touched, never drift."
+    )
 
 
 class Defaults(_Owned):
     """What holds for every resource of the file unless it says otherwise."""
 
-    metadata: dict[Key, Text | None] = Field(default={}, description=_PAIRS)
+    metadata: dict[Key, Text | None] = Field(default_factory=dict, description=_PAIRS)
 
 
 class ScalarDefaults(_Owned):
     """The same for a file of nothing but kinds that take numbers and booleans."""
 
-    metadata: dict[Key, Text | int | float | bool | None] = Field(default={}, description=_PAIRS)
+    metadata: dict[Key, Text | int | float | bool | None] = Field(default_factory=dict, description=_PAIRS)
 
 
 class _Declared(_Owned):
@@ -117,15 +118,15 @@ class _Declared(_Owned):
 class Resource(_Declared):
     """What is declared for one id; whatever is left out comes from the defaults."""
 
-    metadata: dict[Key, Text | None] = Field(default={}, description=_PAIRS)
-    accept: list[Accepted] = Field(default=[], description="Drift that is known about.")
+    metadata: dict[Key, Text | None] = Field(default_factory=dict, description=_PAIRS)
+    accept: list[Accepted] = Field(default_factory=list, description="Drift that is known about.")
 
 
 class ScalarResource(_Declared):
     """The same where values may be numbers and booleans."""
 
-    metadata: dict[Key, Text | int | float | bool | None] = Field(default={}, description=_PAIRS)
-    accept: list[ScalarAccepted] = Field(default=[], description="Drift that is known about.")
+    metadata: dict[Key, Text | int | float | bool | None] = Field(default_factory=dict, description=_PAIRS)
+    accept: list[ScalarAccepted] = Field(default_factory=list, description="Drift that is known about.")
 
 
 def _id_of(kind: Kind) -> object:
@@ -166,43 +167,6 @@ ScalarManifest = _model("ScalarManifest", ScalarDefaults)
 
 
 @dataclass(frozen=True, slots=True)
-class FileManifest:
-    """What one file declares, or what is wrong with it.
-
-    A file with problems has no resources; `refused` has what it declares all the same, so that a resource declared
-    twice is found across files in any case.
-    """
-
-    resources: tuple[Desired, ...] = ()
-    problems: tuple[Problem, ...] = ()
-    refused: tuple[tuple[Ref, Location], ...] = ()
-
-    def declared(self) -> Iterator[tuple[Ref, Location | None]]:
-        """Yield every resource with the place of its id."""
-        yield from self.refused
-        yield from ((resource.ref, resource.location) for resource in self.resources)
-
-
-class Places(Mapping[str, Location]):
-    """Where each key stands; the locations are made when somebody asks."""
-
-    __slots__ = ("_file", "_places")
-
-    def __init__(self, file: str, places: Mapping[str, Place]) -> None:
-        self._file = file
-        self._places = places
-
-    def __getitem__(self, key: str) -> Location:
-        return location(self._file, self._places[key])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-
-@dataclass(frozen=True, slots=True)
 class Entry:
     """One resource as it stands in the tree: `node` is its mapping, empty where it says nothing (valid)."""
 
@@ -230,7 +194,8 @@ def read_document(document: YamlFile) -> FileManifest:
     defaults = _part(document.root, "defaults")
     problems = list(twice_problems(document, _twice_wording(document.root)))
     try:
-        model = _model_for(document.root).model_validate(document.root)
+        # Of interest is only whether it objects: what it makes is a copy, which is let go of at once.
+        _model_for(document.root).model_validate(document.root)
     except ValidationError as error:
         problems += [_worded(violation, document) for violation in violations(error, document)]
     problems += _across(entries, defaults, document)
@@ -238,7 +203,7 @@ def read_document(document: YamlFile) -> FileManifest:
     if problems:
         refused = tuple((entry.ref, document.location(entry.place)) for entry in entries)
         return FileManifest(problems=in_order(problems), refused=refused)
-    return FileManifest(tuple(_desired(entries, defaults, model, document.file)))
+    return FileManifest(_table(entries, defaults, document.file))
 
 
 def _holds(problem: Problem, cut: Location | None, document: YamlFile) -> bool:
@@ -286,29 +251,43 @@ def _entries(root: Map) -> Iterator[Entry]:
             yield Entry(kind, id_, place, node, _part(node, "metadata"), ignore)
 
 
-def _desired(entries: list[Entry], defaults: Map, model: Strict, file: str) -> Iterator[Desired]:
-    """Yield what each entry asks for; everything has been found valid."""
+def _table(entries: list[Entry], defaults: Map, file: str) -> Table:
+    """Return what the entries declare; everything has been found valid."""
+    if not entries:
+        return Table()  # whatever the file is called
     inherited = _part(defaults, "metadata")
-    ownership = defaults.get("ownership", Ownership.DECLARED)
-    plain = Resource()
+    ids: dict[str, list[str]] = {}
+    forms, shapes = list[int](), dict[tuple[tuple[str, ...], tuple[int, ...]], int]()
     for entry in entries:
-        resource: Resource | ScalarResource = getattr(model, entry.kind.plural)[entry.id] or plain
-        own = entry.metadata
-        yield Desired(
-            entry.ref,
-            frozen_map({**inherited, **own}),
-            Ownership(resource.ownership if "ownership" in entry.node else ownership),
-            entry.ignore,
-            resource.protect,
-            tuple(map(_acceptance, resource.accept)),
-            location(file, entry.place),
-            Places(file, {**inherited.keys_at, **own.keys_at}),
-        )
+        ids.setdefault(entry.kind.name, []).append(entry.id)
+        start, keys_at = entry.place, entry.metadata.keys_at
+        offsets = [at - start if at >= start else ~at for at in keys_at.values()]
+        forms.append(shapes.setdefault((tuple(keys_at), tuple(offsets)), len(shapes)))
+    above: Shape = {key: ~at for key, at in inherited.keys_at.items()}
+    ownership = defaults.get("ownership", Ownership.DECLARED)
+    return Table(
+        file,
+        ids,
+        [entry.place for entry in entries],
+        [above | dict(zip(*shape, strict=True)) for shape in shapes],
+        forms,
+        [_row(entry, inherited, ownership) for entry in entries],
+    )
 
 
-def _acceptance(accepted: Accepted | ScalarAccepted) -> Acceptance:
-    until = accepted.until.isoformat() if accepted.until else None
-    return Acceptance(accepted.key, accepted.value, until, accepted.reason)
+def _row(entry: Entry, inherited: Map, ownership: str) -> Row:
+    node, metadata = entry.node, {**inherited, **entry.metadata}
+    owner = node.get("ownership", ownership)
+    protect, accept = node.get("protect", False), node.get("accept", ())
+    if owner == Ownership.DECLARED and not (entry.ignore or protect or accept):
+        return metadata
+    return [metadata, str(owner), list(entry.ignore), protect, list(map(_acceptance, accept))]
+
+
+def _acceptance(accepted: Map) -> list[str | Value | None]:
+    until = accepted.get("until")
+    day = until.isoformat() if isinstance(until, dt.date) else until
+    return [accepted["key"], accepted["value"], day, accepted.get("reason")]
 
 
 # -- Checks across fields -----------------------------------------------------------------------------------------

@@ -17,8 +17,9 @@ from reconciler.manifest.draft import Draft, Unsafe
 from reconciler.manifest.leaks import allows
 from reconciler.manifest.notation import Fresh, unfit_key, unfit_secret, unfit_value
 from reconciler.manifest.patch import patch
+from reconciler.manifest.problems import VERSION
 from reconciler.manifest.reader import read
-from reconciler.manifest.schema import VERSION, read_document
+from reconciler.manifest.schema import read_document
 from reconciler.manifest.spans import Entry, MapSpan, ScalarSpan, compose, merged_into, pairs_of
 from reconciler.manifest.tree import LINE_BREAK, Map
 from reconciler.model import MAX_PAIRS, Json, Ownership, Ref, Value, matches, same

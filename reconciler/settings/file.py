@@ -16,9 +16,18 @@ from reconciler.gateway.providers import PROVIDERS, Provider
 from reconciler.guard import Guards
 from reconciler.kinds import KINDS
 from reconciler.manifest.files import read_file
-from reconciler.manifest.problems import OURS, Strict, Violation, in_order, problem_of, twice_problems, violations
+from reconciler.manifest.problems import (
+    OURS,
+    VERSION,
+    Strict,
+    Version,
+    Violation,
+    in_order,
+    problem_of,
+    twice_problems,
+    violations,
+)
 from reconciler.manifest.reader import read
-from reconciler.manifest.schema import VERSION, Version
 from reconciler.manifest.tree import Map, Seq, YamlFile
 from reconciler.words import meant, shown
 

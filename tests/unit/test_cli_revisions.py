@@ -13,7 +13,8 @@ from reconciler.cli.revisions import ChangedSince, changed_since, declared_at
 from reconciler.errors import ExitCode, InvalidInput, Location, WrongUsage
 from reconciler.git import repository as around
 from reconciler.kinds import KINDS
-from reconciler.manifest import load
+from reconciler.manifest import cache, load
+from reconciler.manifest.cache import Cache
 from reconciler.model import Ref
 
 SETTINGS = "version: 1\ntargets: {local: {provider: emulator, manifests: [manifests]}}\n"
@@ -99,6 +100,12 @@ def test_the_manifests_of_a_revision_declare_what_they_did_whatever_stands_there
     assert [dict(one.sources) for one in found.resources.values()] == [dict(one.sources) for one in now]
     assert found.resources[Ref("thread", "t_2")].metadata == {"plan": "gold", "gone": None}
     assert found.resources[Ref("thread", "t_3")].location == Location("manifests/sub/b.yml", 4, 3)
+
+
+def test_of_a_revision_some_resources_can_be_had_without_the_others(top):
+    found = at(top)
+    refs = [Ref("thread", name) for name in ("t_9", "t_3", "t_1")]
+    assert found.some(refs) == {ref: found.resources[ref] for ref in refs[1:]}
 
 
 def test_the_same_files_count_as_in_a_folder(top):
@@ -538,3 +545,39 @@ def test_the_number_of_processes_does_not_grow_with_the_files(top, calls, ask):
         for line in lines
     ]
     assert commands == [*["rev-parse"] * 4, "ls-tree", "cat-file"]  # the first two find the repository
+
+
+# --- with a cache -----------------------------------------------------------------------------------------------------
+
+
+def test_what_was_read_before_is_not_parsed_again_and_tells_the_same(top, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "FREE", 0)
+    monkeypatch.setattr(cache, "TINY", 0)
+    more = "vector_store_files: {v/f: {metadata: {n: 1}}}\n"
+    commit(
+        top,
+        {
+            "manifests/a.yaml": manifest({"t_1": "{a: x, b: y}", "t_2": "{}", "t_4": "{}", "t_5": "{}"}) + more,
+            "manifests/c.yaml": manifest({"t_1": "{a: x, b: y}", "t_2": "{}, protect: true", "t_6": "{}"}),
+        },
+    )
+    write(
+        top,
+        {
+            "manifests/a.yaml": manifest({"t_1": "{b: y, a: x}", "t_2": "{}", "t_6": "{}"}) + more.replace("1", "1.0"),
+            "manifests/c.yaml": manifest({"t_4": "{}", "t_5": "{a: x}", "t_7": "{}"}),
+        },
+    )
+    store = tmp_path / "cache"
+
+    def both(known):
+        settings = settings_of.resolve(cwd=top, env={}, config=None, target=None)
+        asked_for = list(settings.target.manifests), around(top)
+        declared = declared_at(settings, *asked_for, "HEAD~1", known)
+        return changed_since(settings, *asked_for, "HEAD", known), dict(declared.resources), declared.files
+
+    plain = both(None)
+    assert ids(plain[0]) == ["t_2", "t_5", "t_7"]
+    assert both(Cache(store)) == plain
+    monkeypatch.setattr("reconciler.manifest.read", None)
+    assert both(Cache(store)) == plain
