@@ -8,36 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from reconciler.cli.signals import BURST, SIGNALS, handling, listen, raised_by, restore
 from reconciler.engine import Brake
-from reconciler.errors import ExitCode, Problem, Terminated
+from reconciler.errors import ExitCode, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
-    from typing import Any
 
     from reconciler.cli.report import Report
 
-    Handler = Callable[[int, Any], Any] | int | signal.Handlers | None
-
 T = TypeVar("T")
-
-BURST = 1.0
-"""Seconds in which signals after the first one are taken for the same wish, once the work has ended by it."""
-
-_SIGNALS = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINATED}
 
 
 @dataclass(slots=True)
 class Interruption:
     """Listens to signals while a run talks to the API. `notify` is told the first one, in a sentence.
 
-    `limit`: the seconds by the steady `clock`, from now on, after which the brake is pulled; `None` for no limit.
+    `limit`: the seconds by the steady `clock`, from when the run `begun` (now), after which the brake is pulled; `None`
+    for no limit.
     """
 
     notify: Callable[[str], None]
@@ -46,7 +39,7 @@ class Interruption:
     brake: Brake = field(default_factory=Brake)
     ended_by: signal.Signals | None = None
     expired: bool = False
-    _begun: float = field(init=False)
+    begun: float | None = None
     _stopped: float = 0.0
     _told: bool = False
     _working: bool = False
@@ -56,7 +49,8 @@ class Interruption:
 
     def __post_init__(self) -> None:
         """Let the time begin."""
-        self._begun = self.clock()
+        if self.begun is None:
+            self.begun = self.clock()
 
     def run(self, work: Callable[[], Coroutine[object, object, T]], *, so_far: T | None = None) -> T:
         """Run `work`; a second signal breaks it off by `KeyboardInterrupt` or `Terminated`.
@@ -68,7 +62,7 @@ class Interruption:
         self._working = True
         # Not the loop's own handlers: closing a loop would leave a moment in which a signal kills the process. And one
         # handler from the beginning of the work to the result: in between two, the next signal of a burst would do so.
-        before = _listen(self._take)
+        before = listen(self._take)
         try:
             return asyncio.run(self._within_reach(work))
         except asyncio.CancelledError:
@@ -76,12 +70,12 @@ class Interruption:
                 raise
             if so_far is not None:
                 return so_far
-            raise _raised_by(self.ended_by) from None
+            raise raised_by(self.ended_by) from None
         finally:
             self._loop = self._task = None
             self._working = False
             if self.ended_by is None:
-                _restore(before)
+                restore(before)
             elif not self._told:  # it came when the loop did nothing any more
                 self._stop()
 
@@ -95,7 +89,7 @@ class Interruption:
         """Pull the brake when the time is over; at once, before any work, where it is over already."""
         if self.limit is None:
             return
-        remaining = self._begun + self.limit - self.clock()
+        remaining = (self.begun or 0.0) + self.limit - self.clock()
         if remaining <= 0:
             self._expire()
         else:
@@ -141,7 +135,7 @@ class Interruption:
     def _take_late(self, number: int) -> None:
         """Handle a signal between the work and its result: the last of a burst would cost the document its parts."""
         if self.ended_by is None or self.clock() - self._stopped >= BURST:
-            raise _raised_by(signal.Signals(number))
+            raise raised_by(signal.Signals(number))
 
     def _stop(self) -> None:
         if self._told:
@@ -156,6 +150,11 @@ class Interruption:
     def _break_off(self) -> None:
         if self._task is not None:
             self._task.cancel()
+
+    @property
+    def exception(self) -> BaseException:
+        """Return what stands for the signal that ended the work: `KeyboardInterrupt` or `Terminated`."""
+        return raised_by(self.ended_by or signal.SIGINT)
 
     @contextlib.contextmanager
     def patiently(self, doing: str) -> Iterator[None]:
@@ -181,70 +180,4 @@ class Interruption:
             if problem not in report.problems:
                 report.note(ExitCode.ERROR, problem)
         if self.ended_by is not None:
-            report.interrupted(_SIGNALS[self.ended_by], self.ended_by.name)
-
-
-def _raised_by(number: signal.Signals) -> BaseException:
-    return KeyboardInterrupt() if number is signal.SIGINT else Terminated()
-
-
-@contextlib.contextmanager
-def handling(handler: Handler) -> Iterator[None]:
-    """Give SIGINT and SIGTERM to `handler` within this context; in other threads than the main one, to nobody else."""
-    before = _listen(handler)
-    try:
-        yield
-    finally:
-        _restore(before)
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Let no signal break into this context, nor end a process that is started in it."""
-    with handling(signal.SIG_IGN):
-        yield
-
-
-@contextlib.contextmanager
-def delivering() -> Iterator[None]:
-    """Let no burst of signals disturb the delivery of a result; a later one ends the process at once.
-
-    Whoever should take the result may never do so: a pipe that nobody reads. Afterwards nothing is left to break off,
-    and Python, at its own end, would give the signals back to the system, which kills.
-    """
-    first = list[float]()
-
-    def take(number: int, _frame: object) -> None:
-        first.append(time.monotonic())
-        if first[-1] - first[0] >= BURST:
-            os._exit(_SIGNALS[signal.Signals(number)])
-
-    _listen(take)
-    try:
-        yield
-    finally:
-        _listen(signal.SIG_IGN)
-
-
-def _ignored(number: signal.Signals) -> bool:
-    """Tell whether whoever started the process wants a signal ignored, as a script does for what it left behind."""
-    return signal.getsignal(number) is signal.SIG_IGN
-
-
-def _listen(handler: Handler) -> dict[signal.Signals, Handler]:
-    """Give both signals to `handler` from now on, and return who had them; in other threads than the main one, nobody.
-
-    `_restore` gives them back.
-    """
-    before: dict[signal.Signals, Handler] = {}
-    for number in _SIGNALS:
-        if _ignored(number):
-            continue
-        with contextlib.suppress(ValueError):  # only the main thread may listen
-            before[number] = signal.signal(number, handler)
-    return before
-
-
-def _restore(before: dict[signal.Signals, Handler]) -> None:
-    for number, handler in before.items():
-        signal.signal(number, handler)
+            report.interrupted(SIGNALS[self.ended_by], self.ended_by.name)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from reconciler.ledger import Dispute, Ledger
     from reconciler.model import Desired, Metadata, Reading, Ref
     from reconciler.plan import RulesOf
+    from reconciler.shards import Shard
 
 NO_BASE = "none"
 """What `--base` says where nothing is to count as known."""
@@ -71,7 +72,8 @@ class Memory:
     `bases` are those of the resources in question and of all that left the manifests (`released`). `default` is the
     base of a resource without a record: silent where a run has looked at all that was declared, else unknown.
     `ledger` is the one that a record would go on from. `left_over` are runs without a record, `taken_in` those of them
-    that were looked at in full. `untold` are resources that a revision cannot tell anything about.
+    that were looked at in full. `untold` are resources that a revision cannot tell anything about. Of a `shard` the
+    bases are those of its part, so that shards which record at the same time have nothing to dispute.
     """
 
     part: BasePart = field(default_factory=BasePart)
@@ -83,6 +85,7 @@ class Memory:
     left_over: tuple[LeftOver, ...] = ()
     taken_in: tuple[LeftOver, ...] = ()
     untold: frozenset[Ref] = frozenset()
+    shard: Shard | None = None
 
     def base(self, ref: Ref) -> Base | None:
         """Return the base of a resource; `None` where it is unknown."""
@@ -91,11 +94,13 @@ class Memory:
     def unaccounted(self, declared: Collection[Ref], *, whole: bool) -> list[Ref]:
         """Return what runs without a record may have written to, and no manifest declares: it has to be read as well.
 
-        Where not all that is declared is known (`whole`), nothing can be said of that.
+        Where not all that is declared is known (`whole`), nothing can be said of that. A shard reads its part of it;
+        what the others read is taken into the record by them.
         """
         if not whole:
             return []
-        return sorted({ref for run in self.left_over for ref in run.changes}.difference(declared))
+        written = {ref for run in self.left_over for ref in run.changes if self.shard is None or self.shard.has(ref)}
+        return sorted(written.difference(declared))
 
     def take_in(
         self, readings: Mapping[Ref, Reading], rules_of: RulesOf, declared: Collection[Ref] | None = None
@@ -132,12 +137,24 @@ def remember(session: Session, report: Report, *, recording: bool = False) -> Me
     Raises `InvalidInput` where there is a base that cannot be read, or one of another server: never a guess.
     `recording`: the run will add to the ledger, so it has to be sound even where `--base` puts another in its place.
     """
-    revision = session.options.base
-    memory = Memory(repository=known_repository(session))
+    return remember_declared(
+        begin_to_remember(session, report, recording=recording), session, report, recording=recording
+    )
+
+
+def begin_to_remember(session: Session, report: Report, *, recording: bool = False) -> Memory:
+    """Return what can be known without the manifests: the ledger. Where it has a remote, fetching it may take long."""
+    memory = Memory(repository=known_repository(session), shard=session.options.shard)
     if memory.repository is None:
         report.remark("no_git", "this is no git repository: what was applied last is not known, and is not recorded")
-    elif recording or revision is None:
+    elif recording or session.options.base is None:
         memory.ledger = fetched(session, report)
+    return memory
+
+
+def remember_declared(memory: Memory, session: Session, report: Report, *, recording: bool = False) -> Memory:
+    """Return a memory that has begun with all that concerns what the manifests declare; see `remember`."""
+    revision = session.options.base
     if recording and memory.ledger is not None:
         memory.ledger.bases(one.ref for one in session.selected)  # a damaged one is told before anything is written
     if revision is not None:
@@ -201,7 +218,7 @@ def _take_ledger(memory: Memory, ledger: Ledger, session: Session) -> None:
     if not session.whole:
         memory.bases = ledger.bases(one.ref for one in session.selected)
         return
-    memory.bases = ledger.everything()
+    memory.bases = _part(ledger.everything(), memory.shard)
     memory.released = _released(memory.bases, session)
 
 
@@ -211,15 +228,22 @@ def _take_revision(memory: Memory, session: Session, report: Report, revision: s
         return
     from reconciler.cli.revisions import declared_at
 
-    declared = declared_at(session.settings, session.manifest_paths, session.repository, revision)
+    declared = declared_at(session.settings, session.manifest_paths, session.repository, revision, session.cache)
     memory.part = BasePart(revision=revision, commit=declared.commit)
     memory.default = NOTHING_APPLIED
     memory.untold = frozenset(
         one.ref for one in session.declared if one.location and one.location.file in declared.unknown
     )
-    memory.bases = {ref: _as_base(desired, declared.commit) for ref, desired in declared.resources.items()}
+    then = declared.resources if session.whole else declared.some({one.ref for one in session.selected})
+    bases = {ref: _as_base(desired, declared.commit) for ref, desired in then.items()}
+    memory.bases = _part(bases, memory.shard)
     if session.whole:
         memory.released = _released(memory.bases, session)
+
+
+def _part(bases: dict[Ref, Base], shard: Shard | None) -> dict[Ref, Base]:
+    """Return the bases of what falls to the shard of the run; all of them where it is none."""
+    return bases if shard is None else {ref: base for ref, base in bases.items() if shard.has(ref)}
 
 
 def _as_base(desired: Desired, commit: str) -> Base:

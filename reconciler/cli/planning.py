@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reconciler.cli.ahead import look_while_parsing
 from reconciler.cli.forecast import Calls, check_requests, forecast
-from reconciler.cli.memory import NO_BASE, Memory, remember
+from reconciler.cli.memory import NO_BASE, Memory, begin_to_remember, remember_declared
 from reconciler.cli.output import notice
+from reconciler.cli.session import declared, find_manifests, may_read_ahead
 from reconciler.compare import Action
 from reconciler.document import plan_parts
 from reconciler.engine import Observation, observe
@@ -45,14 +47,11 @@ def observe_and_plan(session: Session, report: Report, *, recording: bool = Fals
     """
     options = session.options
     _check_combination(session)
-    memory = remember(session, report, recording=recording)
-    wanted = _wanted(session, memory)
-    refs = [one.ref for one in wanted]
-    if options.offline:
-        observation = _assumed(wanted, memory)
-    else:
-        observation = look(session, [*refs, *memory.unaccounted(refs, whole=session.whole)])
-        memory.take_in(observation.readings, session.rules_of, refs)
+
+    known, observation = _observed(session, report, recording=recording)
+    memory, wanted = known.memory, known.wanted
+    if not options.offline:
+        memory.take_in(observation.readings, session.rules_of, [one.ref for one in wanted])
     released = {} if options.prune else memory.released
     bases = {one.ref: base for one in wanted if (base := memory.base(one.ref)) is not None}
     plan = make_plan(wanted, observation.readings, session.rules_of, bases=bases, only=options.only, released=released)
@@ -63,6 +62,38 @@ def observe_and_plan(session: Session, report: Report, *, recording: bool = Fals
 
         report.parts["changes"] = with_blame(report.parts["changes"], session.repository, session.settings.root)
     return Made(plan, observation, memory)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known before anything is decided: the past, what is asked for, and all that is to be read for it."""
+
+    memory: Memory
+    wanted: Sequence[Desired]
+    refs: Sequence[Ref]
+
+
+def _observed(session: Session, report: Report, *, recording: bool) -> tuple[_Known, Observation]:
+    """Return what is known, once all manifests are, and what is there."""
+    if may_read_ahead(session):
+        found = find_manifests(session.settings, session.options)
+        memory = begin_to_remember(session, report, recording=recording)
+        known, observation = look_while_parsing(
+            session, found, lambda: _known(session, report, memory, recording=recording)
+        )
+        _tell_requests(session, observation)
+        return known, observation
+    session.take(declared(session, report))
+    known = _known(session, report, begin_to_remember(session, report, recording=recording), recording=recording)
+    return known, _assumed(known) if session.options.offline else look(session, known.refs)
+
+
+def _known(session: Session, report: Report, memory: Memory, *, recording: bool) -> _Known:
+    """Return what is known now that the manifests are; the memory has begun."""
+    remember_declared(memory, session, report, recording=recording)
+    wanted = _wanted(session, memory)
+    refs = [one.ref for one in wanted]
+    return _Known(memory, wanted, [*refs, *memory.unaccounted(refs, whole=session.whole)])
 
 
 def look(session: Session, refs: Sequence[Ref]) -> Observation:
@@ -100,12 +131,13 @@ def _wanted(session: Session, memory: Memory) -> Sequence[Desired]:
     return [*session.selected, *(released_desire(ref, base) for ref, base in memory.released.items())]
 
 
-def _assumed(wanted: Iterable[Desired], memory: Memory) -> Observation:
+def _assumed(known: _Known) -> Observation:
     """Return what would be read if everything were as the base declares it."""
+    memory = known.memory
     if memory.part.revision is None:
         raise WrongUsage("--offline needs a base to compare with: --base REV, or a ledger")
     readings: dict[Ref, Reading] = {}
-    for one in wanted:
+    for one in known.wanted:
         base = memory.base(one.ref) or NOTHING_APPLIED
         readings[one.ref] = Observed({key: value for key, value in base.metadata.items() if value is not None})
     return Observation(readings)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from reconciler import __version__, planfile
 from reconciler.bases import Touched, alike
-from reconciler.cli.interruption import undisturbed
 from reconciler.cli.memory import LeftOver, Memory, server_of, told_dispute
 from reconciler.cli.output import notice
+from reconciler.cli.signals import undisturbed
 from reconciler.compare import Action
 from reconciler.document import Document, Head
 from reconciler.errors import ExitCode, Problem, ReconcilerError, Terminated
@@ -44,7 +44,8 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 class Book:
     """The ledger of a target as one run writes it. Outside of git nothing is written.
 
-    `head` is the commit whose declarations the run carries out; `whole`: it looked at all that they declare.
+    `head` is the commit whose declarations the run carries out; `whole`: it looked at all that they declare, or at all
+    that falls to its shard.
     """
 
     session: Session
@@ -124,7 +125,7 @@ class Book:
         known, target, server = self.memory.ledger, self.session.target.name, server_of(self.session)
         verified = settled or any(base is not None and base.verified for base in moved.values())
         applied = self._applied(known, verified=verified)
-        complete = self.whole or (known is not None and known.complete)
+        complete = (self.whole and self.session.options.shard is None) or (known is not None and known.complete)
         news = moved or run.touched or self.memory.taken_in
         if known is not None and not news and (applied, complete) == (known.applied, known.complete):
             self.settle()

@@ -10,10 +10,10 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from reconciler.cli.interruption import delivering
 from reconciler.cli.output import check_files, deliver, say, write_files
-from reconciler.document import Document, DocumentKind, Reason, finding
-from reconciler.errors import ExitCode, Problem, ReconcilerError, Terminated, internal_fault, worst
+from reconciler.cli.signals import delivering
+from reconciler.document import Document, DocumentKind, Reason, ShardPart, finding
+from reconciler.errors import ExitCode, Problem, ReconcilerError, Terminated, WrongUsage, internal_fault, worst
 from reconciler.masks import masked
 from reconciler.render import terminal
 from reconciler.words import plain
@@ -60,7 +60,8 @@ class Report:
     def document(self) -> Document:
         """Return the document as it stands, with all values; what leaves the program is `view`."""
         errors = tuple(map(finding, self.problems))
-        return Document(kind=self.kind, errors=errors, notes=tuple(self.notes), **self.parts)
+        code = int(self.exit_code)
+        return Document(kind=self.kind, errors=errors, notes=tuple(self.notes), exit_code=code, **self.parts)
 
     def view(self) -> Document:
         """Return the document as it may be shown and written to files."""
@@ -74,10 +75,11 @@ class Report:
 
 def reported(kind: DocumentKind, options: Options, work: Callable[[Report], None]) -> int:
     """Do the work of a command, deliver its document, and return its exit code."""
-    report = Report(kind)
+    report = Report(kind, parts={"shard": _shard_part(options)} if options.shard else {})
     failed = False
     try:
         check_files(options)
+        _check_shard(kind, options)
         work(report)
     except ReconcilerError as error:
         report.fail(error)
@@ -94,6 +96,30 @@ def reported(kind: DocumentKind, options: Options, work: Callable[[Report], None
     with delivering():
         _deliver(report, options, failed=failed)
     return report.exit_code
+
+
+def _check_shard(kind: DocumentKind, options: Options) -> None:
+    """Raise `WrongUsage` for a shard of a saved plan: its digest, and whoever looked at it, speak of all of it."""
+    files = (path for path in map(options.at, options.paths) if path.suffix not in (".yaml", ".yml"))
+    if kind == "apply" and options.shard is not None and any(path.is_file() for path in files):
+        raise WrongUsage("a saved plan is carried out as it is; --shard is said to `plan`")
+
+
+def _shard_part(options: Options) -> ShardPart | None:
+    """Return which shard the command line asks for, and of what: that much the shards of a run have in common."""
+    if options.shard is None:
+        return None
+    only = sorted(map(str, [*options.only.causes, *options.only.ops])) if options.only else ()
+    asked = {
+        "--select": sorted(set(options.select)),
+        "--changed-since": [options.changed_since] if options.changed_since else (),
+        "--base": [options.base] if options.base else (),
+        "--only": [",".join(only)] if only else (),
+    }
+    words = [f"{name} {value}" for name, values in asked.items() for value in values]
+    words += ["--prune"] if options.prune else []
+    paths = sorted(set(options.paths))
+    return ShardPart(index=options.shard.index, count=options.shard.count, asked=(*paths, *words))
 
 
 def _internal(error: Exception, options: Options) -> str:

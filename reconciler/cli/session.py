@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from reconciler import manifest, settings
-from reconciler.cli.interruption import Interruption
 from reconciler.cli.output import notice, say
 from reconciler.cli.progress import progress
 from reconciler.compare import Rules
@@ -17,20 +18,23 @@ from reconciler.errors import InvalidInput, Problem, WrongUsage
 from reconciler.git import GitFailed, Repository, repository
 from reconciler.git.worktree import work_tree
 from reconciler.kinds import KINDS
+from reconciler.manifest import cache
 from reconciler.model import matches
 from reconciler.words import plain, shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from reconciler.cli.interruption import Interruption
     from reconciler.cli.options import Options
     from reconciler.cli.report import Report
     from reconciler.engine import Brake
     from reconciler.events import Emit
     from reconciler.gateway.client import Gateway
     from reconciler.gateway.transport import HandlerTransport, Pacer
+    from reconciler.manifest.cache import Cache
     from reconciler.model import Desired
     from reconciler.settings import Settings, Target
 
@@ -46,16 +50,34 @@ class Session:
 
     options: Options
     settings: Settings
-    interruption: Interruption
+    begun: float = field(default_factory=time.monotonic)
     declared: tuple[Desired, ...] = ()
     selected: tuple[Desired, ...] = ()
     repository: Repository | None = None
     refusal: GitFailed | None = None
+    cache: Cache | None = None
     _pacer: Pacer | None = None
+    _interruption: Interruption | None = None
+
+    def take(self, declared: tuple[Desired, ...]) -> None:
+        """Take what the manifests declare, and select of it; raises `WrongUsage` where nothing matches `--select`."""
+        self.declared = declared
+        self.selected = self.chosen(declared)
+        options = self.options
+        if options.select and options.changed_since is None and not any(_matching(declared, options)):
+            raise WrongUsage(f"--select {' '.join(options.select)} matches none of {len(declared)} resources")
+
+    def chosen(self, resources: Iterable[Desired]) -> tuple[Desired, ...]:
+        """Return those among some resources that are selected and fall to the shard."""
+        shard = self.options.shard
+        return tuple(one for one in _matching(resources, self.options) if shard is None or shard.has(one.ref))
 
     @property
     def whole(self) -> bool:
-        """Tell whether all that the manifests declare was looked at; else nothing can be said of what they do not."""
+        """Tell whether all that the manifests declare is known; else nothing can be said of what they do not.
+
+        Of a shard that is the part that falls to it: what it declares, and what left the manifests.
+        """
         return not (self.options.paths or self.options.select or self.options.changed_since)
 
     @property
@@ -121,7 +143,7 @@ class Session:
 
         target = self.target
         credential = target.credential(os.environ)
-        _keep_out(credential.get_secret_value() if credential else "", self.declared)
+        self.keep_key_out(self.declared)
         connection = Connection(target.provider, target.base_url, credential, target.organization, target.project)
         with self._embedded(embedded=connection.embedded) as transport:
             async with open_gateway(
@@ -135,6 +157,11 @@ class Session:
                 log=self._log if self.options.verbose else None,
             ) as gateway:
                 yield gateway
+
+    def keep_key_out(self, declared: Iterable[Desired]) -> None:
+        """Raise `InvalidInput` for all that is declared and holds the key which is sent to the target."""
+        credential = self.target.credential(os.environ)
+        _keep_out(credential.get_secret_value() if credential else "", tuple(declared))
 
     @contextlib.contextmanager
     def _embedded(self, *, embedded: bool) -> Iterator[HandlerTransport | None]:
@@ -155,6 +182,16 @@ class Session:
     # --- running ------------------------------------------------------------------------------------------------------
 
     @property
+    def interruption(self) -> Interruption:
+        """Return what ends this run early. Its time runs since the session began."""
+        if self._interruption is None:
+            from reconciler.cli.interruption import Interruption
+
+            limit = self.target.timeouts.run
+            self._interruption = Interruption(lambda line: notice(line, self.options), limit=limit, begun=self.begun)
+        return self._interruption
+
+    @property
     def brake(self) -> Brake:
         """Return what stops this run from starting anything new."""
         return self.interruption.brake
@@ -165,7 +202,7 @@ class Session:
 
 
 def _keep_out(secret: str, declared: tuple[Desired, ...]) -> None:
-    """Raise `InvalidInput` for all that is declared and holds the key which is about to be sent."""
+    """Raise `InvalidInput` for all that is declared and holds a key."""
     from reconciler.gateway.answers import ECHO_FROM
 
     if len(secret) < ECHO_FROM:
@@ -178,24 +215,42 @@ def _keep_out(secret: str, declared: tuple[Desired, ...]) -> None:
         raise InvalidInput(*(Problem("secret_like", message, place) for place in places))
 
 
-def open_session(options: Options, report: Report, *, manifests: bool = True) -> Session:
+class Reading(enum.Enum):
+    """When a run reads its manifests: as it begins, when the command asks for them (`declared`), or never."""
+
+    FIRST = enum.auto()
+    LATER = enum.auto()
+    NONE = enum.auto()
+
+
+def open_session(options: Options, report: Report, *, manifests: Reading = Reading.FIRST) -> Session:
     """Resolve the settings and read the manifests; raises with every problem found in either, before any call."""
     try:
         found = settings.resolve(cwd=options.cwd, env=os.environ, config=options.config, target=options.target)
     except settings.InvalidSettings as invalid:
         report.mask = ("*",) if invalid.masks else ()
-        raise InvalidInput(*invalid.found, *(_also_wrong(invalid, options) if manifests else ())) from invalid
-    interruption = Interruption(lambda line: notice(line, options), limit=found.target.timeouts.run)
-    session = Session(options, found, interruption)
+        raise InvalidInput(
+            *invalid.found, *(_also_wrong(invalid, options) if manifests is not Reading.NONE else ())
+        ) from invalid
+    session = Session(options, found, cache=cache.at(os.environ))
     try:
         session.repository = repository(found.root) or _repository_of_manifests(found)
     except GitFailed as error:
         session.refusal = error
     session.introduce(report)
-    if manifests:
-        session.declared = _declared(session, report)
-        session.selected = _select(session.declared, options)
+    if manifests is Reading.FIRST:
+        session.take(declared(session, report))
     return session
+
+
+def may_read_ahead(session: Session) -> bool:
+    """Tell whether calls may be made before all manifests are known, and their number is, and whether that saves time.
+
+    A server in this process answers at once, and a ceiling makes the calls wait, not the parser.
+    """
+    options, target = session.options, session.target
+    few = options.changed_since is not None or options.max_requests is not None
+    return not (few or options.offline or target.provider.embedded or target.rate.reads_per_minute)
 
 
 def _repository_of_manifests(found: Settings) -> Repository | None:
@@ -236,14 +291,14 @@ def _need_known_remote(session: Session, around: Repository, remote: str) -> Non
     raise InvalidInput(Problem("unknown_remote", message, session.target.location))
 
 
-def _declared(session: Session, report: Report) -> tuple[Desired, ...]:
+def declared(session: Session, report: Report) -> tuple[Desired, ...]:
     """Return what the manifests declare; with `--changed-since` only what they declare differently by now."""
     revision = session.options.changed_since
     if revision is None:
-        return load(session.settings, session.options).resources
+        return load(session.settings, session.options, session.cache).resources
     from reconciler.cli.revisions import changed_since
 
-    changed = changed_since(session.settings, session.manifest_paths, session.repository, revision)
+    changed = changed_since(session.settings, session.manifest_paths, session.repository, revision, session.cache)
     if session.options.paths and not changed.files:
         raise WrongUsage(f"no manifests (*.yaml, *.yml) at {', '.join(session.options.paths)}")
     untold = sorted(changed.unknown | changed.unreadable)
@@ -260,7 +315,8 @@ def _also_wrong(invalid: settings.InvalidSettings, options: Options) -> tuple[Pr
     for paths in (given,) if given else invalid.manifests:
         try:
             existing = [path for path in paths if path.exists()]
-            manifest.load(existing, root=invalid.root, skip=frozenset([invalid.file]))
+            known = cache.at(os.environ)
+            manifest.load(existing, root=invalid.root, skip=frozenset([invalid.file]), cache=known)
         except InvalidInput as also:
             problems |= dict.fromkeys(also.found)
     return tuple(problems)
@@ -272,13 +328,18 @@ def manifest_files(session: Session) -> dict[str, Path]:
     return {file.name: file.path for file in found.files}
 
 
-def load(found: Settings, options: Options) -> manifest.Manifests:
+def load(found: Settings, options: Options, known: Cache | None = None) -> manifest.Manifests:
     """Read the manifests: those at the paths given, or the target's."""
-    paths = manifest_paths(found, options)
-    loaded = manifest.load(paths, root=found.root, skip=found.own_files)
-    if options.paths and not loaded.files:
+    files = find_manifests(found, options)
+    return manifest.combine(dict(manifest.parsed(files.files, known)), files.problems)
+
+
+def find_manifests(found: Settings, options: Options) -> manifest.Found:
+    """Look for the manifests: those at the paths given, or the target's."""
+    files = manifest.find(manifest_paths(found, options), root=found.root, skip=found.own_files)
+    if options.paths and not files.files and not files.problems:
         raise WrongUsage(f"no manifests (*.yaml, *.yml) at {', '.join(options.paths)}")
-    return loaded
+    return files
 
 
 def manifest_paths(found: Settings, options: Options) -> tuple[Path, ...]:
@@ -294,10 +355,5 @@ def _existing(path: Path, name: str) -> Path:
     return path
 
 
-def _select(resources: tuple[Desired, ...], options: Options) -> tuple[Desired, ...]:
-    if not options.select:
-        return resources
-    chosen = tuple(one for one in resources if matches(str(one.ref), options.select))
-    if not chosen and options.changed_since is None:
-        raise WrongUsage(f"--select {' '.join(options.select)} matches none of {len(resources)} resources")
-    return chosen
+def _matching(resources: Iterable[Desired], options: Options) -> Iterator[Desired]:
+    return (one for one in resources if not options.select or matches(str(one.ref), options.select))

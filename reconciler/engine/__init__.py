@@ -13,7 +13,7 @@ a limit of time) pulls the `Brake`: no new write starts, those in flight are fin
 """
 
 from reconciler.engine.brake import Brake
-from reconciler.engine.reading import Observation, Reader, observe
+from reconciler.engine.reading import Observation, Observer, Reader, observe
 from reconciler.engine.writing import Application, Writer, apply
 
-__all__ = ["Application", "Brake", "Observation", "Reader", "Writer", "apply", "observe"]
+__all__ = ["Application", "Brake", "Observation", "Observer", "Reader", "Writer", "apply", "observe"]

@@ -13,7 +13,7 @@ from reconciler.events import ReadDone, silence
 from reconciler.model import Missing, Observed, Reading, Ref, Unread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from reconciler.engine.brake import Brake
     from reconciler.events import Emit
@@ -49,18 +49,60 @@ async def observe(
     emit: Emit = silence,
     into: Observation | None = None,
 ) -> Observation:
-    """Read every reference. One reading each; `Unread` with `not_attempted` for those that were not begun.
-
-    Returns `into` (or a new one), which is complete even if this is cancelled.
-    """
+    """Read every reference; see `Observer.observe`. Returns `into` (or a new one), complete even if cancelled."""
     seen = into if into is not None else Observation()
-    unserved = _UnservedKinds()
-    breaker = Breaker(brake, seen.refusals, min(parallelism, len(refs)))
+    await Observer(reader, parallelism, brake, seen, emit).observe(refs)
+    return seen
 
-    async def read(ref: Ref) -> None:
+
+class Observer:
+    """Reads references into an observation: some ahead, as they become known, and in the end all of them.
+
+    `emit` may be replaced between the two.
+    """
+
+    def __init__(self, reader: Reader, parallelism: int, brake: Brake, seen: Observation, emit: Emit = silence) -> None:
+        self.emit = emit
+        self._reader = reader
+        self._parallelism = parallelism
+        self._brake = brake
+        self._seen = seen
+        self._unserved = _UnservedKinds()
+        self._breaker = Breaker(brake, seen.refusals, 0)
+
+    async def ahead(self, refs: Iterable[Ref]) -> None:
+        """Read what is known so far. Of a kind that may not be served, the rest is left for `observe`."""
+        fresh = [ref for ref in dict.fromkeys(refs) if ref not in self._seen.readings]
+        await self._read_all([ref for ref in fresh if self._unserved.fault(ref.kind) is None])
+
+    async def observe(self, refs: Sequence[Ref]) -> None:
+        """Read what was not read ahead. In the end there is one reading for each reference, even if this is cancelled.
+
+        It is `Unread` with `not_attempted` for those that were not begun.
+        """
+        readings = self._seen.readings
+        try:
+            await self._read_all([ref for ref in refs if ref not in readings])
+        finally:
+            self._unserved.settle(self._seen)
+            for ref in refs:
+                if ref not in readings:
+                    readings[ref] = Unread(self._unserved.fault(ref.kind) or self._brake.not_attempted())
+
+    async def _read_all(self, refs: Sequence[Ref]) -> None:
+        self._breaker.parallelism = max(self._breaker.parallelism, min(self._parallelism, len(refs)))
+        sample, rest = _sampled(refs, self._unserved.served)
+        await self._each(sample)
+        await self._each([ref for ref in rest if self._unserved.fault(ref.kind) is None])
+
+    async def _each(self, refs: Sequence[Ref]) -> None:
+        await for_each(refs, self._read, min(self._parallelism, len(refs)), self._brake, give_up=True)
+
+    async def _read(self, ref: Ref) -> None:
+        seen, brake = self._seen, self._brake
         seen.reads += 1
         try:
-            reading = await reader.fetch(ref)
+            reading = await self._reader.fetch(ref)
         except TargetRefused as refusal:
             if not brake.pulled:  # the others in flight are refused for the same reason
                 seen.refusals.append(refusal)
@@ -68,29 +110,18 @@ async def observe(
             brake.pull(refusal.fault.message)
         except Exception as error:  # noqa: BLE001 - nothing about one resource may cost the others
             reading = Unread(internal_fault(error))
-        unserved.note(ref.kind, reading)
+        self._unserved.note(ref.kind, reading)
         seen.readings[ref] = reading
-        breaker.note_reading(reading)
-        emit(ReadDone(ref, reading))
-
-    sample, rest = _sampled(refs)
-    try:
-        await for_each(sample, read, min(parallelism, len(sample)), brake, give_up=True)
-        rest = [ref for ref in rest if unserved.fault(ref.kind) is None]
-        await for_each(rest, read, min(parallelism, len(rest)), brake, give_up=True)
-    finally:
-        unserved.settle(seen)
-        for ref in refs:
-            if ref not in seen.readings:
-                seen.readings[ref] = Unread(unserved.fault(ref.kind) or brake.not_attempted())
-    return seen
+        self._breaker.note_reading(reading)
+        self.emit(ReadDone(ref, reading))
 
 
-def _sampled(refs: Sequence[Ref]) -> tuple[list[Ref], list[Ref]]:
-    """Return a few references of each kind, evenly spread, and the others."""
+def _sampled(refs: Sequence[Ref], served: Collection[str]) -> tuple[list[Ref], list[Ref]]:
+    """Return a few references of each kind that is not known to be served, evenly spread, and the others."""
     by_kind: dict[str, list[Ref]] = defaultdict(list)
     for ref in refs:
-        by_kind[ref.kind].append(ref)
+        if ref.kind not in served:
+            by_kind[ref.kind].append(ref)
     sample = {ref for same in by_kind.values() for ref in same[:: -(-len(same) // SAMPLE)]}
     return [ref for ref in refs if ref in sample], [ref for ref in refs if ref not in sample]
 
@@ -104,24 +135,24 @@ class _UnservedKinds:
     """
 
     def __init__(self) -> None:
-        self._served: set[str] = set()
+        self.served: set[str] = set()
         self._signs: dict[str, Fault] = {}
 
     def note(self, kind: str, reading: Reading) -> None:
         if isinstance(reading, Unread) and reading.fault.code == "unserved":
             self._signs.setdefault(kind, reading.fault)
         elif isinstance(reading, Observed | Missing):
-            self._served.add(kind)
+            self.served.add(kind)
 
     def fault(self, kind: str) -> Fault | None:
         """Return why a kind counts as unserved; `None` if it is served, or nothing speaks against it."""
-        return None if kind in self._served else self._signs.get(kind)
+        return None if kind in self.served else self._signs.get(kind)
 
     def settle(self, seen: Observation) -> None:
         """Give one refusal for each unserved kind; call the others' odd answers missing."""
         seen.refusals += [TargetRefused(fault) for kind in self._signs if (fault := self.fault(kind))]
         for ref, reading in seen.readings.items():
-            if isinstance(reading, Unread) and reading.fault.code == "unserved" and ref.kind in self._served:
+            if isinstance(reading, Unread) and reading.fault.code == "unserved" and ref.kind in self.served:
                 seen.readings[ref] = missing_after_all(ref, reading.fault)
 
 

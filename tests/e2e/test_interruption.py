@@ -13,7 +13,7 @@ import pytest
 from repositories import journal, ledger, shared
 from scratch import PATIENCE, Answer, Api, Scratch, finished, staged, until
 
-from reconciler.cli.interruption import BURST
+from reconciler.cli.signals import BURST
 
 IDS = [f"thread_{number}" for number in range(6)]
 MANIFEST = "threads:\n" + "".join(f"  {own}: {{metadata: {{plan: gold}}}}\n" for own in IDS)

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from reconciler.cli.interruption import BURST, Interruption, delivering, handling, undisturbed
+from reconciler.cli.interruption import Interruption
 from reconciler.cli.report import Report
+from reconciler.cli.signals import BURST, delivering, handling, undisturbed
 from reconciler.errors import ExitCode, Terminated
 
 FIRST = pytest.mark.parametrize(("first", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
