@@ -3,6 +3,7 @@
 #   make test     sets up and runs the whole suite, lint, types and architecture included
 #   make fuzz     attacks the readers of manifests, settings and plans for 5 minutes (FUZZ_SECONDS)
 #   make mutants  changes the pure core in some 1,900 places, one at a time, and counts which changes no test notices
+#   make bench    measures speed and memory side by side with bare loops, for some 10 minutes (ONLY=plan,validate: a part)
 #   make clean    removes what these made
 
 # The first of these that is new enough and can make a virtual environment; PYTHON=... names another.
@@ -20,7 +21,7 @@ endif
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz mutants check-python clean FORCE
+.PHONY: demo test fuzz mutants bench check-python clean FORCE
 
 demo: $(VENV)/runs
 	@$(BIN)/python -m reconciler demo
@@ -37,6 +38,9 @@ fuzz: $(VENV)/tests
 mutants: $(VENV)/mutants
 	@PYTHONPATH=tests $(BIN)/python -m mutants $(MODULES)
 
+bench: $(VENV)/bench
+	@PYTHONPATH=tests $(BIN)/python -m bench $(ONLY)
+
 $(VENV)/runs: pyproject.toml $(VENV)/made-with
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
@@ -47,6 +51,10 @@ $(VENV)/tests: pyproject.toml $(VENV)/runs
 
 $(VENV)/mutants: pyproject.toml $(VENV)/tests
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
+	@touch $@
+
+$(VENV)/bench: pyproject.toml $(VENV)/tests
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@touch $@
 
 # Looked at every time, written only with a new environment: where the old one does not run, was made with another Python,
