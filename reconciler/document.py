@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PlainValidator, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints
 
 from reconciler import __version__
 from reconciler.compare import Action, Cause, Change, FieldChange
@@ -19,6 +19,7 @@ from reconciler.events import OutcomeStatus
 from reconciler.guard import scale_of
 from reconciler.model import Json, Ownership, Ref
 from reconciler.plan import Plan, Summary, summarise
+from reconciler.shards import Shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -270,6 +271,19 @@ class Looked(Part):
     pairs: int = 0
 
 
+class ShardPart(Part):
+    """Which part of a run a document is of, counted from 1, and what the command line asked all parts of it for."""
+
+    index: Annotated[int, Field(ge=1)]
+    count: Annotated[int, Field(ge=1)]
+    asked: tuple[Text, ...] = ()
+
+    @property
+    def shard(self) -> Shard:
+        """Return the shard."""
+        return Shard(self.index, self.count)
+
+
 DocumentKind = Literal["plan", "apply", "drift", "validate"]
 
 
@@ -280,7 +294,9 @@ class Document(Part):
     declared; `record`: the commit of the ledger that the base was read from. `offline`: nothing was read, what a
     revision declares stands for what would be there. `now`: the day (ISO) that accepted drift was held against.
     `undoes`: the run that a rollback turns back. `spared`: what `--only` leaves alone, `left` fields in all. `masked`:
-    values are hidden, so that it can be looked at and not carried out. `notes`: what to know beside it.
+    values are hidden, so that it can be looked at and not carried out. `shard`: the part of a run that this is, null
+    for a whole one; `whole`, too, then speaks of that part. `exit_code`: what the run ended with. `notes`: what to
+    know beside it.
     """
 
     format_version: str = FORMAT_VERSION
@@ -306,6 +322,8 @@ class Document(Part):
     offline: bool = False
     now: str | None = None
     undoes: str | None = None
+    shard: ShardPart | None = None
+    exit_code: int = 0
     notes: tuple[Reason, ...] = ()
     errors: tuple[Finding, ...] = ()
 

@@ -49,6 +49,7 @@ def _content(document: Document) -> dict[str, Any]:
     content = document.model_dump(mode="python")
     # What belongs to some runs, changes or fields only is left out elsewhere.
     _drop(content, "outcomes", "learned", "agreeing", "whole", "record", "offline", "now", "undoes", "spared", "masked")
+    _drop(content, "shard", "exit_code")
     for change in content["changes"]:
         _drop(change, "error")
         for field in change["fields"]:
@@ -94,7 +95,7 @@ def loads(text: str, file: str) -> Document:
 def _parsed(text: str) -> Any:
     """Return what JSON text stands for, as every reader takes it; raises `ValueError` for all that is doubtful."""
     if len(text) > MAX_TEXT or text.count(",") > MAX_PARTS:
-        raise ValueError("it is larger than any plan; plan less at a time (--select)")
+        raise ValueError("it is larger than any plan; plan less at a time (--select, --shard)")
     return json.loads(
         text, parse_int=_integer, parse_float=_number, parse_constant=_no_number, object_pairs_hook=_object
     )
@@ -144,7 +145,10 @@ def _unsound(file: str, code: str, message: str) -> InvalidInput:
 
 
 def check_kind(document: Document, file: str) -> Document:
-    """Return a document that is a plan; raises `InvalidInput` for any other."""
+    """Return a document that is a plan, as its apply takes it; raises `InvalidInput` for any other.
+
+    Whoever carries out the plan of a shard has not looked at all that is declared.
+    """
     if document.kind != "plan":
         raise _unsound(file, "not_a_plan", f"this is the document of a run of `{document.kind}`, no plan; plan again")
     if document.offline:
@@ -156,7 +160,7 @@ def check_kind(document: Document, file: str) -> Document:
             "mask, or let apply make its own plan"
         )
         raise _unsound(file, "masked_plan", message)
-    return document
+    return document.model_copy(update={"whole": False}) if document.shard else document
 
 
 def check_target(saved: Document, here: Document, file: str) -> None:

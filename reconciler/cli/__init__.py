@@ -30,6 +30,7 @@ COMMANDS = {
     "adopt": "Take what changed outside git into the manifests.",
     "import": "Write manifests for resources that exist.",
     "show": "Show a saved plan.",
+    "merge-reports": "Make one document of the documents of shards.",
     "history": "List what each apply did.",
     "rollback": "Turn one apply back.",
     "baseline": "Take what agrees now as the base, without writing.",
@@ -41,8 +42,8 @@ COMMANDS = {
 }
 """Each command's module has its name; the sentence is repeated here so that a list needs no import."""
 
-_ELSEWHERE = {"import": ("importing", "command")}
-"""Module and function of a command whose name is a word of Python."""
+_ELSEWHERE = {"import": ("importing", "command"), "merge-reports": ("merge_reports", "merge_reports")}
+"""Module and function of a command whose name is a word of Python, or no name in it."""
 
 
 class _Commands(click.Group):

@@ -15,6 +15,8 @@ from reconciler.diff import Op
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from reconciler.shards import Shard
+
 Command = TypeVar("Command", bound="Callable[..., object]")
 
 FORMATS = ("text", "json")
@@ -29,6 +31,7 @@ class Options:
     target: str | None = None
     paths: tuple[str, ...] = ()
     select: tuple[str, ...] = ()
+    shard: Shard | None = None
     parallelism: int | None = None
     format: str = "text"
     out: tuple[tuple[str, str], ...] = ()
@@ -88,6 +91,17 @@ def _only(_context: click.Context, _option: click.Parameter, value: str | None) 
     )
 
 
+def _shard(_context: click.Context, _option: click.Parameter, value: str | None) -> Shard | None:
+    from reconciler.shards import parse_shard
+
+    if value is None:
+        return None
+    try:
+        return parse_shard(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 def _percent(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
     from reconciler.settings import parse_percent
 
@@ -127,6 +141,8 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
                            help="The target; else RECONCILER_TARGET, else the settings' default_target."),
     "select": click.option("--select", metavar="GLOB", multiple=True,
                            help="Only resources whose kind/id matches (case-sensitive, * crosses /).  [repeatable]"),
+    "shard": click.option("--shard", metavar="I/N", callback=_shard,
+                          help="Only the I-th of N parts, such as 2/4; together they are the whole."),
     "parallelism": click.option("--parallelism", metavar="N", type=click.IntRange(1, 1000),
                                 help="Calls at a time; else the target's own."),
     "format": click.option("--format", type=click.Choice(FORMATS), default="text", show_default=True,
@@ -166,7 +182,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
 
 WHERE = ("directory", "config", "target")
 OUTPUT = ("format", "out", "color", "quiet")
-READING = ("select", "changed_since", "parallelism", "max_requests", "verbose")
+READING = ("select", "shard", "changed_since", "parallelism", "max_requests", "verbose")
 GUARDS = ("max_changed", "max_removed")
 
 

@@ -321,7 +321,7 @@ def test_a_text_up_to_the_limit_is_read_and_a_larger_one_is_not(monkeypatch, lim
     monkeypatch.setattr(planfile, limit, measure(text))
     assert loads(text, "plan.json").kind == "plan"
     monkeypatch.setattr(planfile, limit, measure(text) - 1)
-    words = "this is no plan file: it is larger than any plan; plan less at a time (--select)"
+    words = "this is no plan file: it is larger than any plan; plan less at a time (--select, --shard)"
     assert refusal(lambda: loads(text, "plan.json")) == ("not_json", words)
 
 
