@@ -75,7 +75,7 @@ class Report:
 
 def reported(kind: DocumentKind, options: Options, work: Callable[[Report], None]) -> int:
     """Do the work of a command, deliver its document, and return its exit code."""
-    report = Report(kind, parts={"shard": _shard_part(options)} if options.shard else {})
+    report = Report(kind, parts={"shard": _shard_part(options)})
     failed = False
     try:
         check_files(options)

@@ -303,9 +303,13 @@ def declared(session: Session, report: Report) -> tuple[Desired, ...]:
         raise WrongUsage(f"no manifests (*.yaml, *.yml) at {', '.join(session.options.paths)}")
     untold = sorted(changed.unknown | changed.unreadable)
     if untold:
-        names = ", ".join(untold)
+        names = ", ".join(untold[:_NAMED]) + (f" and {len(untold) - _NAMED} more" if len(untold) > _NAMED else "")
         report.remark("untold", f"{revision} cannot tell what was declared in {names}: all of it is planned")
     return changed.resources
+
+
+_NAMED = 10
+"""Files that a sentence names, at most."""
 
 
 def _also_wrong(invalid: settings.InvalidSettings, options: Options) -> tuple[Problem, ...]:

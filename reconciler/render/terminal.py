@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from unicodedata import normalize
 
 from click import style
@@ -20,8 +20,13 @@ from reconciler.words import amount, plain, quoted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from reconciler.document import ChangePart, CommitPart, Document, FieldPart, OutcomePart, Place
+    from reconciler.document import ChangePart, CommitPart, Document, FieldPart, Finding, OutcomePart, Place
 
+Entry = TypeVar("Entry")
+LISTED = 1000
+"""Entries of a list that are shown, at most: nobody reads more, and the JSON document has them all."""
+_ASIDE = 20
+"""The same for what only stands beside the result."""
 _SIGNS = {Op.ADD: style("+", fg="green"), Op.REPLACE: style("~", fg="yellow"), Op.REMOVE: style("-", fg="red")}
 
 
@@ -36,7 +41,7 @@ def render(document: Document) -> str:
 
 def validation(document: Document) -> str:
     """Return what a validation found."""
-    lines = list(_errors(document))
+    lines = list(_errors(document.errors))
     count = len(document.errors)
     if count:
         lines.append(style(f"Invalid: {amount(count, 'problem')}.", fg="red", bold=True))
@@ -53,7 +58,7 @@ def plan(document: Document) -> str:
         lines = [f"Nothing to do: {count} as declared{released} ({_base(document)})."]
         return _text([*_released(document), *_notes(document), *lines])
     lines = [*_heading(document), "", *_shown(document, _fields), *_released(document), *_spared(document)]
-    lines += [*_notes(document), *_warnings(document), *_errors(document)]
+    lines += [*_notes(document), *_warnings(document), *_errors(document.errors)]
     lines.append(style(_summary(document), bold=True))
     return _text(lines)
 
@@ -64,7 +69,7 @@ def drift(document: Document) -> str:
         count = amount(document.summary.resources, "resource")
         return _text([*_notes(document), f"No drift: {count} looked at ({_base(document)})."])
     lines = [*_heading(document), "", *_shown(document, _moved_fields), *_missing(document)]
-    lines += [*_notes(document), *_errors(document)]
+    lines += [*_notes(document), *_errors(document.errors)]
     lines.append(style(_drift_summary(document), bold=True))
     return _text(lines)
 
@@ -75,14 +80,15 @@ def _shown(document: Document, fields: Callable[[Sequence[FieldPart]], Iterable[
     What has no fields is told by the errors; a missing id that is only warned of is in none of them.
     """
     shown = [change for change in document.changes if change.fields or change.action is Action.KEEP]
-    for change in shown:
-        yield from (*_change(change, fields, undoing=document.undoes is not None), "")
+    undoing = document.undoes is not None
+    yield from _listed(shown, lambda change: (*_change(change, fields, undoing=undoing), ""), "resource")
 
 
 def application(document: Document, told: int = 0) -> str:
     """Return what became of a plan, the summary last; `told` errors were shown with the plan."""
     outcomes = document.outcomes or ()
-    lines = [*_errors(document)][told:] + [line for outcome in outcomes for line in _outcome(outcome)]
+    unlike = [outcome for outcome in outcomes if _is_told(outcome)]
+    lines = [*_errors(document.errors[told:]), *_listed(unlike, _outcome, "resource")]
     lines += _unattempted(outcomes)
     for kind, dialect in sorted((document.learned or {}).items()):
         said = plain(f"`writes: {{{kind}: {dialect}}}`")
@@ -115,7 +121,7 @@ def brief(document: Document) -> str:
 
 def errors(document: Document) -> str:
     """Return the errors alone."""
-    return _text(_errors(document))
+    return _text(_errors(document.errors))
 
 
 def _text(lines: Iterable[str]) -> str:
@@ -153,9 +159,8 @@ def _attributed(document: Document) -> bool:
 
 def _notes(document: Document) -> Iterator[str]:
     """Yield what to know beside the result; the heading has told of the base."""
-    for note in document.notes:
-        if note.code not in _ON_THE_BASE:
-            yield f"{style('note', fg='yellow')}: {plain(note.message)}"
+    notes = [note for note in document.notes if note.code not in _ON_THE_BASE]
+    yield from _listed(notes, lambda note: [f"{style('note', fg='yellow')}: {plain(note.message)}"], "note")
 
 
 def _base(document: Document) -> str:
@@ -244,15 +249,12 @@ def _released(document: Document) -> Iterator[str]:
     if not document.released:
         return
     yield style("Released (left the manifests, their metadata untouched):", bold=True)
-    for one in document.released[:_RELEASED_SHOWN]:
+    for one in document.released[:_ASIDE]:
         keys = f"keys that were ours: {', '.join(map(plain, one.keys))}" if one.keys else "no keys were ours"
         yield f"  {plain(f'{one.kind}/{one.id}')}  {keys}"
-    if len(document.released) > _RELEASED_SHOWN:
-        yield f"  and {len(document.released) - _RELEASED_SHOWN} more"
+    if len(document.released) > _ASIDE:
+        yield f"  and {len(document.released) - _ASIDE} more"
     yield from ("  --prune removes these keys, `reconciler forget KIND/ID` lets go of them.", "")
-
-
-_RELEASED_SHOWN = 20
 
 
 def _spared(document: Document) -> Iterator[str]:
@@ -260,22 +262,22 @@ def _spared(document: Document) -> Iterator[str]:
     if not document.spared:
         return
     yield style("Left alone by --only, although it differs:", bold=True)
-    for one in document.spared[:_SPARED_SHOWN]:
+    for one in document.spared[:_ASIDE]:
         yield f"  {plain(f'{one.kind}/{one.id}')}  {', '.join(map(plain, one.keys))}"
-    if len(document.spared) > _SPARED_SHOWN:
-        yield f"  and {amount(len(document.spared) - _SPARED_SHOWN, 'resource')} more"
+    if len(document.spared) > _ASIDE:
+        yield f"  and {amount(len(document.spared) - _ASIDE, 'resource')} more"
     yield ""
-
-
-_SPARED_SHOWN = 20
 
 
 def _missing(document: Document) -> Iterator[str]:
     """Yield the ids that are gone though something was applied to them: drift, in a drift report."""
-    for change in document.changes:
-        if change.action is Action.MISSING and change.error:
-            yield f"{style(plain(str(change.ref)), bold=True)}  {style(_place(change.source), dim=True)}".rstrip()
-            yield from (f"  {style('missing', fg='red')}: {plain(change.error.message)}", "")
+    missing = [change for change in document.changes if change.action is Action.MISSING and change.error]
+    yield from _listed(missing, _missing_id, "missing resource")
+
+
+def _missing_id(change: ChangePart) -> Iterator[str]:
+    yield f"{style(plain(str(change.ref)), bold=True)}  {style(_place(change.source), dim=True)}".rstrip()
+    yield from (f"  {style('missing', fg='red')}: {plain(change.error.message if change.error else '')}", "")
 
 
 def _drift_summary(document: Document) -> str:
@@ -312,17 +314,31 @@ def _values(field: FieldPart) -> str:
 def _warnings(document: Document) -> Iterator[str]:
     if any(error.code == "missing" for error in document.errors):
         return
-    for change in document.changes:
-        if change.action is Action.MISSING and change.error:
-            message = plain(f"{change.ref}: {change.error.message}")
-            place = f"{_place(change.source)}: " if change.source else ""
-            yield f"{place}{style('warning', fg='yellow')}: {message} [missing]"
+    missing = [change for change in document.changes if change.action is Action.MISSING and change.error]
+    yield from _listed(missing, _warning, "warning")
 
 
-def _errors(document: Document) -> Iterator[str]:
-    for error in document.errors:
-        place = f"{_place(error.source)}: " if error.source else ""
-        yield f"{place}{style('error', fg='red')}: {plain(error.message)} [{error.code}]"
+def _warning(change: ChangePart) -> Iterator[str]:
+    message = plain(f"{change.ref}: {change.error.message if change.error else ''}")
+    place = f"{_place(change.source)}: " if change.source else ""
+    yield f"{place}{style('warning', fg='yellow')}: {message} [missing]"
+
+
+def _errors(found: Sequence[Finding]) -> Iterator[str]:
+    yield from _listed(found, _error, "error")
+
+
+def _error(error: Finding) -> Iterator[str]:
+    place = f"{_place(error.source)}: " if error.source else ""
+    yield f"{place}{style('error', fg='red')}: {plain(error.message)} [{error.code}]"
+
+
+def _listed(entries: Sequence[Entry], tell: Callable[[Entry], Iterable[str]], noun: str) -> Iterator[str]:
+    """Yield the lines of the first entries, and how many there are beyond them."""
+    for entry in entries[:LISTED]:
+        yield from tell(entry)
+    if len(entries) > LISTED:
+        yield f"and {amount(len(entries) - LISTED, noun)} more: a JSON document (--out json=FILE) lists all of them"
 
 
 def _summary(document: Document) -> str:
@@ -340,11 +356,14 @@ def _summary(document: Document) -> str:
     return f"Plan: {', '.join(parts)}."
 
 
-def _outcome(outcome: OutcomePart) -> Iterator[str]:
+def _is_told(outcome: OutcomePart) -> bool:
+    """Tell whether an outcome has a line of its own: not what went well, was not begun, or stands in the plan."""
     if outcome.outcome in (OutcomeStatus.APPLIED, OutcomeStatus.NOT_ATTEMPTED):
-        return
-    if outcome.outcome in (OutcomeStatus.MISSING, OutcomeStatus.FAILED) and not outcome.requests.reads:
-        return  # the plan has told it
+        return False
+    return outcome.outcome not in (OutcomeStatus.MISSING, OutcomeStatus.FAILED) or bool(outcome.requests.reads)
+
+
+def _outcome(outcome: OutcomePart) -> Iterator[str]:
     reason = f": {plain(outcome.error.message)}" if outcome.error else ""
     yield f"{plain(f'{outcome.kind}/{outcome.id}')}: {style(outcome.outcome.value, fg='red')}{reason}"
     for key, value in (outcome.lost or {}).items():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reconciler.compare import Cause, Rules, Selection, judge
 from reconciler.dialects import AUTO, MERGE, MERGE_NULL, REPLACE
 from reconciler.diff import Op
-from reconciler.document import BasePart, Document, TargetPart, finding, outcome_part, plan_parts
+from reconciler.document import BasePart, Document, Reason, TargetPart, finding, outcome_part, plan_parts
 from reconciler.errors import Fault, Location, Problem
 from reconciler.events import Outcome, OutcomeStatus
 from reconciler.model import Base, Desired, Missing, Observed, Ownership, Ref, Unread
@@ -195,3 +195,36 @@ def test_a_change_of_one_resource_can_be_rendered_alone():
     change = judge(desired("thread_abc", {"plan": "gold"}), Observed({}), None, Rules(MERGE))
     text = terminal.plan(Document(kind="plan", target=TARGET, **plan_parts(Plan((change,)), 1, keeps=False)))
     assert "thread/thread_abc" in text
+
+
+MANY = 5_000
+ERRORS = [Problem("missing", f"thread/thread_{number}: No thread found") for number in range(MANY)]
+REF = Ref("thread", "thread_abc")
+
+
+@pytest.mark.parametrize(
+    ("document", "noun"),
+    [
+        (planned(*RICH, errors=ERRORS), "errors"),
+        (planned(*RICH[:2]).model_copy(update={"changes": planned(*RICH[:1]).changes * MANY}), "resources"),
+        (planned(MISSING).model_copy(update={"changes": planned(MISSING).changes * MANY}), "warnings"),
+        (planned(*RICH).model_copy(update={"notes": (Reason(code="expired", message="over"),) * MANY}), "notes"),
+        (
+            planned(MISSING, kind="drift").model_copy(update={"changes": planned(MISSING).changes * MANY}),
+            "missing resources",
+        ),
+        (Document(kind="validate", errors=tuple(map(finding, ERRORS))), "errors"),
+        (
+            planned(*RICH, kind="apply").model_copy(
+                update={"outcomes": outcomes(Outcome(REF, OutcomeStatus.STALE, reads=1)) * MANY}
+            ),
+            "resources",
+        ),
+    ],
+    ids=["errors", "changes", "missing ids", "notes", "missing ids of a drift", "problems", "outcomes"],
+)
+def test_however_much_there_is_the_screen_has_an_end_and_says_how_much_is_left_out(document, noun):
+    text = terminal.render(document)
+    assert text.count("\n") < 10 * terminal.LISTED
+    assert f"and {MANY - terminal.LISTED} {noun} more" in text
+    assert terminal.brief(document).count("\n") <= terminal.LISTED + 2
