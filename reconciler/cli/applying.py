@@ -136,7 +136,7 @@ def _saved(report: Report, chosen: Options, file: Path) -> Proposal:
     memory = remember(session, report, recording=True)
     if memory.ledger is None and document.base.revision is not None:
         memory.bases |= {part.ref: planfile.base_of(part) for part in document.changes}
-    kept = ("base", "summary", "looked_at", "changes", "left", "spared", "released")
+    kept = ("base", "summary", "looked_at", "changes", "left", "spared", "released", "shard")
     report.parts |= {part: getattr(document, part) for part in kept}
     report.parts["requests"] = Requests(writes=document.requests.writes)
     judge_run(session, report, changes, outcomes_follow=True)

@@ -43,7 +43,17 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "waitid"), reason="processes are
 
 PATIENCE = 30.0
 TINY = Sizes(
-    few=5, some=20, base=30, many=40, edited=4, official=10, latency=0.01, in_flight=(2, 4, 8), patient=4, parallelism=3
+    few=5,
+    fixed=7,
+    some=20,
+    base=30,
+    many=40,
+    edited=4,
+    official=10,
+    latency=0.01,
+    in_flight=(2, 4, 8),
+    patient=4,
+    parallelism=3,
 )
 BENCHMARKS = table(TINY)
 FEW = Setting(2)
