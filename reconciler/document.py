@@ -19,7 +19,7 @@ from reconciler.events import OutcomeStatus
 from reconciler.guard import scale_of
 from reconciler.model import Json, Ownership, Ref
 from reconciler.plan import Plan, Summary, summarise
-from reconciler.shards import Shard
+from reconciler.shards import MAX_SHARDS, Shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -274,8 +274,8 @@ class Looked(Part):
 class ShardPart(Part):
     """Which part of a run a document is of, counted from 1, and what the command line asked all parts of it for."""
 
-    index: Annotated[int, Field(ge=1)]
-    count: Annotated[int, Field(ge=1)]
+    index: Annotated[int, Field(ge=1, le=MAX_SHARDS)]
+    count: Annotated[int, Field(ge=1, le=MAX_SHARDS)]
     asked: tuple[Text, ...] = ()
 
     @property

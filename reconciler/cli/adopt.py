@@ -39,12 +39,12 @@ def adopt(**given: Any) -> int:
     from reconciler.cli.output import say
     from reconciler.cli.planning import observe_and_plan
     from reconciler.cli.report import Report
-    from reconciler.cli.session import Reading, open_session
+    from reconciler.cli.session import When, open_session
     from reconciler.render import terminal
 
     chosen, report = Options(**given), Report("drift")
     check_consent(chosen)
-    session = open_session(chosen, report, manifests=Reading.LATER)
+    session = open_session(chosen, report, manifests=When.LATER)
     made = observe_and_plan(session, report)
     found = find_drift(report, session, made)
     edits = _edits(found, chosen)

@@ -12,7 +12,7 @@ from reconciler.cli.memory import remember
 from reconciler.cli.output import confirm, say
 from reconciler.cli.planning import judge_run, observe_and_plan
 from reconciler.cli.recording import Book, counted, first_bases, unmoved
-from reconciler.cli.session import Reading, open_session
+from reconciler.cli.session import When, open_session
 from reconciler.cli.show import read_plan
 from reconciler.compare import Action
 from reconciler.document import Requests, outcome_part
@@ -116,7 +116,7 @@ def _plan_file(chosen: Options) -> Path | None:
 
 
 def _fresh(report: Report, chosen: Options) -> Proposal:
-    session = open_session(chosen, report, manifests=Reading.LATER)
+    session = open_session(chosen, report, manifests=When.LATER)
     made = observe_and_plan(session, report, recording=True)
     if not session.declared and session.whole:
         raise GuardRefused("the manifests declare nothing at all; that is more likely a mistake than a wish")
@@ -129,7 +129,7 @@ def _saved(report: Report, chosen: Options, file: Path) -> Proposal:
     if chosen.select or chosen.only or chosen.prune or chosen.changed_since or chosen.base:
         raise WrongUsage("a saved plan is carried out as it is; what to plan and how is said to `plan`")
     document = planfile.check_kind(read_plan(file, chosen), chosen.paths[0])
-    session = open_session(replace(chosen, paths=()), report, manifests=Reading.NONE)
+    session = open_session(replace(chosen, paths=()), report, manifests=When.NONE)
     name = chosen.paths[0]
     planfile.check_target(document, report.document(), name)
     changes = planfile.changes_of(document, session.rules_of, name)

@@ -35,9 +35,9 @@ def _baseline(report: Report, chosen: Options) -> None:
     from reconciler.cli.output import notice
     from reconciler.cli.planning import judge_run, observe_and_plan
     from reconciler.cli.recording import Book
-    from reconciler.cli.session import Reading, need_repository, open_session
+    from reconciler.cli.session import When, need_repository, open_session
 
-    session = open_session(chosen, report, manifests=Reading.LATER)
+    session = open_session(chosen, report, manifests=When.LATER)
     need_repository(session)
     made = observe_and_plan(session, report, recording=True)
     judge_run(session, report, made.plan.changes, made.observation.refusals)

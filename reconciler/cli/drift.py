@@ -41,10 +41,10 @@ def drift(**given: Any) -> int:
 
 def _drift(report: Report, chosen: Options) -> None:
     from reconciler.cli.planning import observe_and_plan
-    from reconciler.cli.session import Reading, open_session
+    from reconciler.cli.session import When, open_session
     from reconciler.errors import ExitCode
 
-    session = open_session(chosen, report, manifests=Reading.LATER)
+    session = open_session(chosen, report, manifests=When.LATER)
     made = observe_and_plan(session, report)
     found = find_drift(report, session, made)
     show_drift(report, session, made, found)

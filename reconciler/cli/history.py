@@ -31,13 +31,13 @@ def history(run: str | None, limit: int, **given: Any) -> int:
     from reconciler.cli.output import say
     from reconciler.cli.report import Report
     from reconciler.cli.rollback import find_run
-    from reconciler.cli.session import Reading, open_session
+    from reconciler.cli.session import When, open_session
     from reconciler.masks import masked_run
     from reconciler.render import past
     from reconciler.words import dumped
 
     chosen, report = Options(**given), Report("plan")
-    session = open_session(chosen, report, manifests=Reading.NONE)
+    session = open_session(chosen, report, manifests=When.NONE)
     fetched(session, report)
     tell_notes(report, chosen)
     found = [find_run(session, run)] if run is not None else _runs(session, limit)

@@ -38,14 +38,14 @@ def command(names: tuple[str, ...], ids_from: str | None, into: str | None, **gi
     from reconciler.cli.output import say
     from reconciler.cli.planning import look
     from reconciler.cli.report import Report
-    from reconciler.cli.session import Reading, open_session
+    from reconciler.cli.session import When, open_session
     from reconciler.errors import WrongUsage
     from reconciler.render import terminal
 
     chosen, report = Options(**given), Report("plan")
     if not names and ids_from is None:
         raise WrongUsage("name what to import: KIND/ID, or --ids-from FILE")
-    session = open_session(chosen, report, manifests=Reading.NONE)
+    session = open_session(chosen, report, manifests=When.NONE)
     if session.target.mask and into is None:
         raise WrongUsage("the settings mask values, and standard output would show them: name a file by --into")
     wanted = list(dict.fromkeys(map(_ref, [*names, *_lines(chosen, ids_from)])))

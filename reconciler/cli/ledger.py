@@ -41,14 +41,14 @@ def show(names: tuple[str, ...], **given: Any) -> int:
     from reconciler.cli.memory import fetched, tell_notes
     from reconciler.cli.output import say
     from reconciler.cli.report import Report
-    from reconciler.cli.session import Reading, open_session
+    from reconciler.cli.session import When, open_session
     from reconciler.errors import WrongUsage
     from reconciler.masks import masked_base
     from reconciler.render import past
     from reconciler.words import dumped
 
     chosen, report = Options(**given), Report("plan")
-    session = open_session(chosen, report, manifests=Reading.NONE)
+    session = open_session(chosen, report, manifests=When.NONE)
     found = fetched(session, report)
     tell_notes(report, chosen)
     if found is None:

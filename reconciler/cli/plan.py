@@ -37,11 +37,11 @@ def _plan(report: Report, chosen: Options) -> None:
     from reconciler.cli.output import notice
     from reconciler.cli.planning import judge_run, observe_and_plan
     from reconciler.cli.recording import to_remember
-    from reconciler.cli.session import Reading, open_session
+    from reconciler.cli.session import When, open_session
     from reconciler.document import agreeing_parts
     from reconciler.errors import ExitCode
 
-    session = open_session(chosen, report, manifests=Reading.LATER)
+    session = open_session(chosen, report, manifests=When.LATER)
     made = observe_and_plan(session, report)
     report.parts["whole"] = session.whole
     report.parts["agreeing"] = agreeing_parts(

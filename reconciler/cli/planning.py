@@ -11,7 +11,7 @@ from reconciler.cli.memory import NO_BASE, Memory, begin_to_remember, remember_d
 from reconciler.cli.output import notice
 from reconciler.cli.session import declared, find_manifests, may_read_ahead
 from reconciler.compare import Action
-from reconciler.document import plan_parts
+from reconciler.document import Requests, plan_parts
 from reconciler.engine import Observation, observe
 from reconciler.errors import ExitCode, Problem, WrongUsage
 from reconciler.model import NOTHING_APPLIED, Missing, Observed
@@ -76,16 +76,28 @@ class _Known:
 def _observed(session: Session, report: Report, *, recording: bool) -> tuple[_Known, Observation]:
     """Return what is known, once all manifests are, and what is there."""
     if may_read_ahead(session):
-        found = find_manifests(session.settings, session.options)
-        memory = begin_to_remember(session, report, recording=recording)
-        known, observation = look_while_parsing(
-            session, found, lambda: _known(session, report, memory, recording=recording)
-        )
-        _tell_requests(session, observation)
-        return known, observation
+        return _observed_ahead(session, report, recording=recording)
     session.take(declared(session, report))
     known = _known(session, report, begin_to_remember(session, report, recording=recording), recording=recording)
     return known, _assumed(known) if session.options.offline else look(session, known.refs)
+
+
+def _observed_ahead(session: Session, report: Report, *, recording: bool) -> tuple[_Known, Observation]:
+    """Do the same with reading and parsing at the same time."""
+    found = find_manifests(session.settings, session.options)
+    memory = begin_to_remember(session, report, recording=recording)
+    observation, known = Observation(), list[_Known]()
+
+    def know() -> Sequence[Ref]:
+        known.append(_known(session, report, memory, recording=recording))
+        return known[0].refs
+
+    try:
+        look_while_parsing(session, found, know, observation)
+    finally:
+        report.parts["requests"] = Requests(reads=observation.reads)  # also where there is going to be no plan
+    _tell_requests(session, observation)
+    return known[0], observation
 
 
 def _known(session: Session, report: Report, memory: Memory, *, recording: bool) -> _Known:

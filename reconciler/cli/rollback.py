@@ -45,14 +45,14 @@ def _roll_back(report: Report, chosen: Options, name: str | None) -> None:
     from reconciler.cli.memory import remember
     from reconciler.cli.planning import judge_run, look
     from reconciler.cli.recording import Book, counted
-    from reconciler.cli.session import Reading, need_repository, open_session
+    from reconciler.cli.session import When, need_repository, open_session
     from reconciler.document import plan_parts
     from reconciler.plan import Plan
     from reconciler.remembering import restored_by, touched_by, undone
 
     report.parts["outcomes"] = ()
     check_consent(chosen)
-    session = open_session(chosen, report, manifests=Reading.NONE)
+    session = open_session(chosen, report, manifests=When.NONE)
     need_repository(session)
     memory = remember(session, report, recording=True)
     run = find_run(session, name)

@@ -143,7 +143,8 @@ class Session:
 
         target = self.target
         credential = target.credential(os.environ)
-        self.keep_key_out(self.declared)
+        if leaks := self.leaks_of_key(self.declared):
+            raise InvalidInput(*leaks)
         connection = Connection(target.provider, target.base_url, credential, target.organization, target.project)
         with self._embedded(embedded=connection.embedded) as transport:
             async with open_gateway(
@@ -158,10 +159,10 @@ class Session:
             ) as gateway:
                 yield gateway
 
-    def keep_key_out(self, declared: Iterable[Desired]) -> None:
-        """Raise `InvalidInput` for all that is declared and holds the key which is sent to the target."""
+    def leaks_of_key(self, declared: Iterable[Desired]) -> list[Problem]:
+        """Return a problem for all that is declared and holds the key which is sent to the target."""
         credential = self.target.credential(os.environ)
-        _keep_out(credential.get_secret_value() if credential else "", tuple(declared))
+        return _leaks(credential.get_secret_value() if credential else "", tuple(declared))
 
     @contextlib.contextmanager
     def _embedded(self, *, embedded: bool) -> Iterator[HandlerTransport | None]:
@@ -201,21 +202,19 @@ class Session:
         return progress(length, label, wanted=not (self.options.quiet or self.options.verbose))
 
 
-def _keep_out(secret: str, declared: tuple[Desired, ...]) -> None:
-    """Raise `InvalidInput` for all that is declared and holds a key."""
+def _leaks(secret: str, declared: tuple[Desired, ...]) -> list[Problem]:
     from reconciler.gateway.answers import ECHO_FROM
 
     if len(secret) < ECHO_FROM:
-        return
+        return []
     texts = ((one, key, text) for one in declared for key, value in one.metadata.items() for text in (key, value))
     places = [one.sources.get(key) for one, key, text in texts if isinstance(text, str) and secret in text]
     places += [one.location for one in declared if secret in one.ref.id]
-    if places:
-        message = "this holds the key of the target: take it out"
-        raise InvalidInput(*(Problem("secret_like", message, place) for place in places))
+    message = "this holds the key of the target: take it out"
+    return [Problem("secret_like", message, place) for place in places]
 
 
-class Reading(enum.Enum):
+class When(enum.Enum):
     """When a run reads its manifests: as it begins, when the command asks for them (`declared`), or never."""
 
     FIRST = enum.auto()
@@ -223,14 +222,14 @@ class Reading(enum.Enum):
     NONE = enum.auto()
 
 
-def open_session(options: Options, report: Report, *, manifests: Reading = Reading.FIRST) -> Session:
+def open_session(options: Options, report: Report, *, manifests: When = When.FIRST) -> Session:
     """Resolve the settings and read the manifests; raises with every problem found in either, before any call."""
     try:
         found = settings.resolve(cwd=options.cwd, env=os.environ, config=options.config, target=options.target)
     except settings.InvalidSettings as invalid:
         report.mask = ("*",) if invalid.masks else ()
         raise InvalidInput(
-            *invalid.found, *(_also_wrong(invalid, options) if manifests is not Reading.NONE else ())
+            *invalid.found, *(_also_wrong(invalid, options) if manifests is not When.NONE else ())
         ) from invalid
     session = Session(options, found, cache=cache.at(os.environ))
     try:
@@ -238,7 +237,7 @@ def open_session(options: Options, report: Report, *, manifests: Reading = Readi
     except GitFailed as error:
         session.refusal = error
     session.introduce(report)
-    if manifests is Reading.FIRST:
+    if manifests is When.FIRST:
         session.take(declared(session, report))
     return session
 
@@ -249,8 +248,8 @@ def may_read_ahead(session: Session) -> bool:
     A server in this process answers at once, and a ceiling makes the calls wait, not the parser.
     """
     options, target = session.options, session.target
-    few = options.changed_since is not None or options.max_requests is not None
-    return not (few or options.offline or target.provider.embedded or target.rate.reads_per_minute)
+    bounded = options.changed_since is not None or options.max_requests is not None
+    return not (bounded or options.offline or target.provider.embedded or target.rate.reads_per_minute)
 
 
 def _repository_of_manifests(found: Settings) -> Repository | None:

@@ -12,8 +12,8 @@ A failed resource does not stop the others. What ends the run (a refusal by the 
 a limit of time) pulls the `Brake`: no new write starts, those in flight are finished and verified; reads are given up.
 """
 
-from reconciler.engine.brake import Brake
+from reconciler.engine.brake import Brake, Feed
 from reconciler.engine.reading import Observation, Observer, Reader, observe
 from reconciler.engine.writing import Application, Writer, apply
 
-__all__ = ["Application", "Brake", "Observation", "Observer", "Reader", "Writer", "apply", "observe"]
+__all__ = ["Application", "Brake", "Feed", "Observation", "Observer", "Reader", "Writer", "apply", "observe"]

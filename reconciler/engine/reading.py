@@ -6,16 +6,16 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from reconciler.engine.brake import for_each
+from reconciler.engine.brake import for_each, for_each_arriving
 from reconciler.engine.breaker import Breaker
 from reconciler.errors import Fault, ReconcilerError, TargetRefused, internal_fault
 from reconciler.events import ReadDone, silence
 from reconciler.model import Missing, Observed, Reading, Ref, Unread
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
-    from reconciler.engine.brake import Brake
+    from reconciler.engine.brake import Brake, Feed
     from reconciler.events import Emit
 
 SAMPLE = 50
@@ -51,18 +51,15 @@ async def observe(
 ) -> Observation:
     """Read every reference; see `Observer.observe`. Returns `into` (or a new one), complete even if cancelled."""
     seen = into if into is not None else Observation()
-    await Observer(reader, parallelism, brake, seen, emit).observe(refs)
+    await Observer(reader, parallelism, brake, seen).observe(refs, emit)
     return seen
 
 
 class Observer:
-    """Reads references into an observation: some ahead, as they become known, and in the end all of them.
+    """Reads references into an observation: some ahead, as they become known, and in the end all of them."""
 
-    `emit` may be replaced between the two.
-    """
-
-    def __init__(self, reader: Reader, parallelism: int, brake: Brake, seen: Observation, emit: Emit = silence) -> None:
-        self.emit = emit
+    def __init__(self, reader: Reader, parallelism: int, brake: Brake, seen: Observation) -> None:
+        self._emit: Emit = silence
         self._reader = reader
         self._parallelism = parallelism
         self._brake = brake
@@ -70,17 +67,22 @@ class Observer:
         self._unserved = _UnservedKinds()
         self._breaker = Breaker(brake, seen.refusals, 0)
 
-    async def ahead(self, refs: Iterable[Ref]) -> None:
-        """Read what is known so far. Of a kind that may not be served, the rest is left for `observe`."""
-        fresh = [ref for ref in dict.fromkeys(refs) if ref not in self._seen.readings]
-        await self._read_all([ref for ref in fresh if self._unserved.fault(ref.kind) is None])
+    async def ahead(self, feed: Feed[Ref]) -> None:
+        """Read what arrives, until the feed is closed. Of a kind that may not be served, the rest is for `observe`."""
+        self._breaker.parallelism = self._parallelism
 
-    async def observe(self, refs: Sequence[Ref]) -> None:
+        async def read(ref: Ref) -> None:
+            if ref not in self._seen.readings and self._unserved.fault(ref.kind) is None:
+                await self._read(ref)
+
+        await for_each_arriving(feed, read, self._parallelism, self._brake)
+
+    async def observe(self, refs: Sequence[Ref], emit: Emit = silence) -> None:
         """Read what was not read ahead. In the end there is one reading for each reference, even if this is cancelled.
 
         It is `Unread` with `not_attempted` for those that were not begun.
         """
-        readings = self._seen.readings
+        self._emit, readings = emit, self._seen.readings
         try:
             await self._read_all([ref for ref in refs if ref not in readings])
         finally:
@@ -113,7 +115,7 @@ class Observer:
         self._unserved.note(ref.kind, reading)
         seen.readings[ref] = reading
         self._breaker.note_reading(reading)
-        self.emit(ReadDone(ref, reading))
+        self._emit(ReadDone(ref, reading))
 
 
 def _sampled(refs: Sequence[Ref], served: Collection[str]) -> tuple[list[Ref], list[Ref]]:

@@ -11,7 +11,6 @@ import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import httpx
 
@@ -180,7 +179,7 @@ _NO_BODY = httpx.ByteStream(b"")
 
 
 class Gateway:
-    """Reads and modifies resources at one connection, through a client whose transport has the policies."""
+    """Reads and modifies resources at one connection, through the layers that have the policies."""
 
     def __init__(
         self, connection: Connection, layers: httpx.AsyncBaseTransport, pacer: Pacer, around: Surroundings
@@ -296,8 +295,9 @@ def resource_path(kind: Kind, ref: Ref) -> str:
     # httpx resolves dot segments: /threads/.. would become the collection, or worse.
     if not kind.valid_id(ref.id):
         raise InvalidInput(Problem("invalid_id", f"{ref} is not the id of a {kind.noun}"))
+    # Nothing that an id may hold has to be escaped in a path, and some servers compare it to the letter.
     parent, _, own = ref.id.rpartition("/")
-    return kind.path.format(parent=quote(parent, safe=""), id=quote(own, safe=""))
+    return kind.path.format(parent=parent, id=own)
 
 
 @asynccontextmanager

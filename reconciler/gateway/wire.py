@@ -18,7 +18,6 @@ import ssl
 import sys
 import threading
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,7 @@ import httpx
 from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http_exceptions import HttpProcessingError
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from reconciler.gateway.failures import CertificateRefused, HostUnknown, TlsFailed
@@ -152,6 +151,7 @@ class WireTransport(httpx.AsyncBaseTransport):
         # Not the wait for a free connection: that is our own parallelism, not the server's fault.
         self._timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=connect, sock_read=read)
         self._session: aiohttp.ClientSession | None = None
+        self._known: dict[tuple[tuple[bytes, bytes], ...], CIMultiDictProxy[str]] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request. A small body of a known length is read already, any other is still to be read."""
@@ -160,7 +160,7 @@ class WireTransport(httpx.AsyncBaseTransport):
             response = await session.request(
                 request.method,
                 _url(request),
-                headers=_fields(tuple(request.headers.raw)),
+                headers=self._fields(request),
                 data=request.content or None,
                 allow_redirects=False,
             )
@@ -170,6 +170,16 @@ class WireTransport(httpx.AsyncBaseTransport):
             if truth is None:
                 raise
             raise truth from error
+
+    def _fields(self, request: httpx.Request) -> CIMultiDictProxy[str]:
+        """Return headers as aiohttp wants them; those of the GETs of a kind are the same each time."""
+        raw = tuple(request.headers.raw)
+        known = self._known.get(raw)
+        if known is None:
+            known = CIMultiDictProxy(CIMultiDict((name.decode("ascii"), value.decode("ascii")) for name, value in raw))
+            if request.method == "GET":
+                self._known[raw] = known
+        return known
 
     def _opened(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
@@ -188,12 +198,6 @@ class WireTransport(httpx.AsyncBaseTransport):
             await self._session.close()
 
 
-@lru_cache(maxsize=64)
-def _fields(raw: tuple[tuple[bytes, bytes], ...]) -> CIMultiDict[str]:
-    """Return headers as aiohttp wants them; those of a kind are the same with each request."""
-    return CIMultiDict((name.decode("ascii"), value.decode("ascii")) for name, value in raw)
-
-
 def _url(request: httpx.Request) -> URL:
     """Return where a request goes, to the letter: it is encoded already."""
     target = request.extensions.get("target")
@@ -209,11 +213,7 @@ async def _taken_back(response: aiohttp.ClientResponse, request: httpx.Request) 
         return httpx.Response(
             response.status, headers=list(response.raw_headers), stream=_Body(response), request=request
         )
-    try:
-        body = await response.read()
-    except BaseException:
-        response.close()
-        raise
+    body = await response.read()  # closes the connection where that fails
     return httpx.Response(response.status, headers=list(response.raw_headers), stream=Whole(body), request=request)
 
 

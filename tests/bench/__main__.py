@@ -4,7 +4,7 @@
     python -m bench plan,validate    some of it; writes nothing
     python -m bench --render         writes the section anew of the figures of the last time
 
-    BENCH_ROUNDS   how many rounds, in place of each benchmark's own number
+    BENCH_ROUNDS   how many rounds, in place of each benchmark's own number; then nothing is written
 
 The exit code is 1 where a target was missed, or something could not be measured.
 """
@@ -50,8 +50,11 @@ def main(arguments: list[str], benchmarks: Sequence[Benchmark], root: Path = ROO
         return 2
     chosen = [one for one in benchmarks if one.name in wanted or not wanted]
     with_section((root / README).read_text(encoding="utf-8"), "")  # before all the work, rather than after it
-    figures = measure(chosen, int(os.environ.get("BENCH_ROUNDS") or 0))
-    if len(figures) == len(benchmarks) and not wanted:
+    rounds = int(os.environ.get("BENCH_ROUNDS") or 0)
+    figures = measure(chosen, rounds)
+    if rounds and not wanted:
+        print("Nothing was written: BENCH_ROUNDS is for a look.")
+    elif len(figures) == len(benchmarks) and not wanted:
         write(benchmarks, kept(figures, machine(), datetime.now(UTC).date().isoformat()), root)
         print(f"Written: {RESULTS} and the section of {README}.")
     elif not wanted:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BEGIN = "<!-- bench:begin (made by `make bench` of tests/bench/results.json: not to be edited) -->"
 END = "<!-- bench:end -->"
-LIBRARIES = ("aiohttp", "httpx", "httpx-aiohttp", "openai", "pydantic", "ruamel.yaml", "ruamel.yaml.clib", "uvloop")
+LIBRARIES = ("aiohttp", "httpx", "openai", "pydantic", "ruamel.yaml", "ruamel.yaml.clib", "uvloop")
 _IN_A_SECOND = {"s": 1, "ms": 1e3, "µs": 1e6}
 _IN_A_MIB = {"MiB": 1, "KiB": 1024}
 _SCALES = {"/s": 1, **_IN_A_SECOND, **_IN_A_MIB}

@@ -26,6 +26,8 @@ def slowly(files, cache=None):
     deadline = time.monotonic() + {seconds}
     while not Path("seen").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
+    if {raises}:
+        raise LookupError("not the manifest's fault")
     if {strict} and not Path("seen").exists():
         raise TimeoutError("nobody was asked before all was parsed")
     yield from parsed([last], cache)
@@ -59,9 +61,9 @@ def manifests(stage, names=NAMES):
         stage.scratch.write(f"manifests/{number}.yaml", f"version: 1\nthreads:\n{text}")
 
 
-def start(stage, *line, seconds=None):
+def start(stage, *line, seconds=None, raises=False):
     """Start a command whose last manifest is parsed once the server was called, or after so many seconds."""
-    driver = DRIVER.format(seconds=seconds or 30.0, strict=seconds is None)
+    driver = DRIVER.format(seconds=seconds or 30.0, strict=seconds is None, raises=raises)
     return subprocess.Popen(
         [sys.executable, "-c", driver, *line],
         cwd=stage.scratch.folder, env=stage.scratch.environment({}), text=True,
@@ -118,9 +120,14 @@ def test_a_fault_in_a_manifest_that_comes_last_ends_the_run_without_a_plan(stage
 def test_a_manifest_with_the_key_of_the_target_is_refused_when_it_comes(stage):
     key = "an-api-key-of-no-vendor-we-know"
     stage.scratch.settings(stage.url, "parallelism: 4, api_key_env: KEY")
-    stage.scratch.write("manifests/3.yaml", f"version: 1\nthreads:\n  thread_99: {{metadata: {{plan: {key}}}}}\n")
+    for number in (2, 3):
+        text = f"version: 1\nthreads:\n  thread_9{number}: {{metadata: {{plan: {key}}}}}\n"
+        stage.scratch.write(f"manifests/{number}.yaml", text)
+    stage.scratch.write("manifests/4.yaml", "version: 1\nthreads: []\n")
     done = stage.scratch.run("plan --format json", {"KEY": key})
-    assert (done.code, [error["code"] for error in done.document["errors"]]) == (3, ["secret_like"])
+    found = [(error["code"], error["source"]["file"]) for error in done.document["errors"]]
+    assert found[:2] == [("secret_like", "manifests/2.yaml"), ("secret_like", "manifests/3.yaml")]
+    assert (done.code, len(found)) == (3, 3)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -131,7 +138,39 @@ def test_a_signal_while_manifests_are_parsed_ends_the_run_at_once(stage, number,
         process.send_signal(number)
         done = finished(process)
     assert done.code == code
-    assert [error["code"] for error in done.document["errors"]] == ["interrupted"]
+    document = done.document
+    assert [error["code"] for error in document["errors"]] == ["interrupted"]
+    assert (document["changes"], document["released"]) == ([], [])
+    assert document["requests"] == {"reads": len(stage.api.calls), "writes": 0}
+
+
+def test_what_was_released_is_not_taken_for_what_was_not_parsed_yet(stage):
+    stage.scratch.commit()
+    assert stage.run("apply --yes").code == 0
+    stage.api.calls.clear()
+    with start(stage, "apply", "--prune", "--yes", "--format", "json", seconds=60.0) as process:
+        until(lambda: stage.api.calls, "a first call")
+        process.send_signal(signal.SIGINT)
+        done = finished(process)
+    assert (done.code, done.document["changes"], stage.api.bodies) == (130, [], stage.api.bodies[:0])
+
+
+def test_an_error_that_is_no_fault_of_a_manifest_ends_the_run_and_is_no_plan_of_half_of_them(stage):
+    done = finished(start(stage, "plan", "--format", "json", seconds=0.1, raises=True))
+    assert (done.code, [error["code"] for error in done.document["errors"]]) == (1, ["internal"])
+    assert done.document["changes"] == []
+
+
+def test_once_a_manifest_is_found_wrong_nothing_more_is_read(tmp_path):
+    names = [f"thread_{number:03}" for number in range(400)]
+    api = Watching({f"thread/{name}": {"plan": "gold"} for name in names}, lag={"GET": 0.05})
+    with staged(tmp_path, "threads:\n" + "".join(f"  {name}:\n" for name in names), api, "parallelism: 4") as stage:
+        stage.scratch.write("manifests/z.yaml", "version: 1\nthreads:\n  thread_1: {metadata: {plan: 7}}\n")
+        api.folder = stage.scratch.folder
+        done = finished(start(stage, "plan", "--format", "json"))
+    assert (done.code, [error["code"] for error in done.document["errors"]]) == (3, ["not_a_string"])
+    assert 1 <= len(api.calls) < 100
+    assert done.document["requests"]["reads"] >= len(api.calls)
 
 
 def test_when_the_time_is_over_while_manifests_are_parsed_all_are_told_as_not_attempted(stage):

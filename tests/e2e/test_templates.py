@@ -262,6 +262,26 @@ def test_the_indexed_job_applies_as_one_run_does_and_its_report_waits_for_all_sh
     assert alone(both, tmp_path / "after", "plan --detailed-exitcode").code == 0
 
 
+@pytest.mark.parametrize(("failures", "reported"), [("0", False), ("1", False), ("2", True)])
+def test_the_document_of_a_try_that_another_one_follows_stays_out_of_the_report(
+    both, tmp_path, command, failures, reported
+):
+    here = Scratch(tmp_path / "pod")
+    clone(both.remote, here.folder / "x")
+    reports = tmp_path / "run-1"
+    env = {
+        "WORK": str(here.folder), "REPORTS": str(reports), "JOB_COMPLETION_INDEX": "2", "FAILURES": failures, **HERE,
+        "REPOSITORY": f"file://{both.remote}", "REVISION": tip(both.remote, "refs/heads/main"),
+    }  # fmt: skip
+    code, out = end(pod(here, container(SHARDS, "initContainers"), env, command))
+    assert code == 0, out
+    settings = here.folder / "repository" / "reconciler.yaml"
+    settings.write_text(re.sub(r"http://127.0.0.1:\d+", "http://127.0.0.1:9", settings.read_text()))
+    code, out = end(pod(here, container(SHARDS), env, command))
+    assert code == 4, out
+    assert (reports / "shard-3.json").exists() is reported
+
+
 def test_a_shard_that_never_came_is_told_once_the_report_has_waited_long_enough(both, tmp_path, command):
     reports = tmp_path / "run-1"
     reports.mkdir()
@@ -297,7 +317,7 @@ def test_no_container_may_more_than_it_needs(job):
 
 def test_what_ends_the_same_each_time_is_not_tried_again():
     (rule,) = SHARDS["spec"]["podFailurePolicy"]["rules"]
-    assert rule["onExitCodes"]["values"] == [2, 3, 4, 5, 6, 7, 64]
+    assert rule["onExitCodes"]["values"] == [2, 3, 6, 7, 64]
     assert rule["onExitCodes"]["containerName"] == container(SHARDS)["name"]
-    (key,) = (each for each in container(SHARDS)["env"] if "valueFrom" in each)
+    (key,) = (each for each in container(SHARDS)["env"] if "secretKeyRef" in each.get("valueFrom", {}))
     assert key["valueFrom"] == {"secretKeyRef": {"name": "reconciler", "key": key["name"]}}

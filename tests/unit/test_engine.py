@@ -10,7 +10,7 @@ from fakes import FakeApi
 
 from reconciler.compare import Action, Rules, judge
 from reconciler.dialects import AUTO, MERGE, MERGE_EMPTY, MERGE_NULL, REPLACE, Removals
-from reconciler.engine import Application, Brake, apply, observe
+from reconciler.engine import Application, Brake, Feed, Observation, Observer, apply, observe
 from reconciler.engine.lessons import Lessons
 from reconciler.engine.reading import SAMPLE
 from reconciler.errors import ApiError, Fault, ReconcilerError, TargetRefused
@@ -1253,3 +1253,73 @@ def test_however_long_looks_take_a_ceiling_on_writes_is_kept_and_used(looks, cei
     assert used(posts, ceiling) >= 0.9
     assert max(server.ages) <= 1.1
     assert len(server.came["GET"]) <= 1.25 * len(posts)
+
+
+# --- reading ahead ----------------------------------------------------------------------------------------------------
+
+
+def read_ahead(fetch, arriving, refs, parallelism=3):
+    """Let references arrive one batch after the other, then read all; the observation and what was asked for."""
+    asked = []
+
+    class Door:
+        async def fetch(self, ref):
+            asked.append(ref)
+            await asyncio.sleep(0)
+            return fetch(ref)
+
+    async def run():
+        seen, feed = Observation(), Feed()
+        observer = Observer(Door(), parallelism, Brake(), seen)
+        reading = asyncio.ensure_future(observer.ahead(feed))
+        for batch in arriving:
+            feed.add(batch)
+            await asyncio.sleep(0.01)
+        ahead = len(asked)
+        feed.close()
+        await reading
+        await observer.observe(refs)
+        return seen, ahead
+
+    return *asyncio.run(run()), asked
+
+
+AHEAD = [Ref("thread", f"thread_{number}") for number in range(120)]
+UNSERVED = Unread(Fault("unserved", "an empty 404"))
+
+
+def test_what_was_read_ahead_is_not_read_again_and_the_rest_is_read_at_the_end():
+    seen, ahead, asked = read_ahead(lambda _: Observed({}), [AHEAD[:10], AHEAD[5:20]], AHEAD)
+    assert (ahead, len(asked), seen.reads) == (20, 120, 120)
+    assert list(dict.fromkeys(asked)) == asked
+    assert set(seen.readings) == set(AHEAD)
+
+
+def test_what_arrives_but_was_not_begun_when_the_feed_is_closed_is_left_for_the_end():
+    async def run():
+        feed = Feed()
+        feed.add([1, 2])
+        taken = [await anext(feed)]
+        feed.close()
+        return taken + [item async for item in feed]
+
+    assert asyncio.run(run()) == [1]
+
+
+def test_of_a_kind_with_signs_of_not_being_served_nothing_more_is_read_ahead():
+    _, ahead, asked = read_ahead(lambda _: UNSERVED, [AHEAD[:60], AHEAD[60:]], AHEAD)
+    assert ahead <= 3
+    assert len(asked) <= 3 + 60
+
+
+def test_signs_of_an_unserved_kind_mean_nothing_once_it_has_been_served():
+    seen, _, _ = read_ahead(lambda ref: Observed({}) if ref == AHEAD[0] else UNSERVED, [AHEAD[:60]], AHEAD)
+    assert sum(isinstance(reading, Missing) for reading in seen.readings.values()) == len(AHEAD) - 1
+    assert seen.refusals == []
+
+
+def test_reading_ahead_ends_where_one_resource_after_the_other_fails():
+    broken = Unread(Fault("network", "no route"))
+    seen, ahead, asked = read_ahead(lambda _: broken, [AHEAD], AHEAD)
+    assert len(asked) == ahead == 25 + 2
+    assert [error.code for error in seen.refusals] == ["breaker"]

@@ -107,6 +107,38 @@ def test_connections_are_kept_and_cookies_are_not():
     assert b"cookie" not in b"".join(server.heads).lower()
 
 
+def test_a_redirect_is_an_answer_and_nobody_else_is_asked():
+    async def run():
+        async with Server((GOOD, "keep")).running() as other:
+            away = f"HTTP/1.1 302 Found\r\nLocation: {other.url}/v1/threads/1\r\nContent-Length: 0\r\n\r\n".encode()
+            async with Server((away, "keep")).running() as server, wire_transport(1, tls=False) as wire:
+                request = httpx.Request("GET", f"{server.url}/v1/threads/1", headers={"api-key": "sk-1"})
+                return (await wire.handle_async_request(request)).status_code, other.heads
+
+    assert asyncio.run(run()) == (302, [])
+
+
+def test_no_cookie_of_a_host_with_a_name_is_kept():
+    async def run():
+        async with Server((GOOD, "keep")).running() as server, wire_transport(1, tls=False) as wire:
+            url = server.url.replace("127.0.0.1", "localhost")
+            for _ in range(2):
+                await wire.handle_async_request(httpx.Request("GET", url))
+            return server.heads
+
+    first, second = asyncio.run(run())
+    assert b"cookie" not in (first + second).lower()
+
+
+def test_no_more_connections_are_open_than_calls_may_be_in_flight():
+    async def run():
+        async with Server((GOOD, "keep")).running() as server, wire_transport(2, tls=False) as wire:
+            await asyncio.gather(*(wire.handle_async_request(httpx.Request("GET", server.url)) for _ in range(20)))
+            return server.connections
+
+    assert asyncio.run(run()) <= 2
+
+
 FAILURES = {
     "hangs up": ((b"", "close"), httpx.RemoteProtocolError, "Server disconnected"),
     "resets": ((b"", "reset"), httpx.ReadError, "reset by peer"),
