@@ -7,8 +7,9 @@ plan, the ledger, what left the manifests) waits until all of them are known.
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from reconciler import manifest
@@ -40,6 +41,7 @@ def look_while_parsing(session: Session, found: Found, know: Callable[[], Sequen
             if len(manifests) == len(found.files):  # else a part of what is declared says nothing of what is not
                 session.take(manifest.combine(manifests, problems).resources)
                 whole.append(True)
+                manifests.clear()  # as large as what was made of them
                 # Git is asked here, in the way of the loop: no call is in flight.
                 refs = know()
                 with session.progress(len(refs) - len(into.readings), "Reading") as emit:
@@ -49,6 +51,21 @@ def look_while_parsing(session: Session, found: Found, know: Callable[[], Sequen
     session.interruption.run(observing, so_far=into)
     if not whole:
         raise session.interruption.exception
+
+
+SWITCH = 1e-4
+"""Seconds that a thread keeps the interpreter while another one wants it. By default it is fifty times as long, and what
+is done with a socket gives it away: while the parser runs, a hundred calls would take half a second to begin."""
+
+
+@contextmanager
+def _taking_turns() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 async def _parse(
@@ -85,7 +102,7 @@ async def _arriving(session: Session, found: Found) -> AsyncIterator[list[Parsed
             arrived.put_nowait(None)
 
     given_up = threading.Event()
-    with session.brake.tells(stop):
+    with session.brake.tells(stop), _taking_turns():
         stop()  # a signal may have come before anybody listened
         _start_parsing(session, found, arrived, given_up)
         more = True

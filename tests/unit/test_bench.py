@@ -44,7 +44,6 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "waitid"), reason="processes are
 PATIENCE = 30.0
 TINY = Sizes(
     few=5,
-    fixed=7,
     some=20,
     base=30,
     many=40,
@@ -541,6 +540,13 @@ def test_a_part_is_told_and_not_written(root, capsys, monkeypatch):
     assert "quick: 1 rounds" in told
     assert "other" not in told
     assert (root / README).read_bytes() == before
+    assert not (root / RESULTS).exists()
+
+
+def test_a_look_with_fewer_rounds_is_not_written(root, capsys, monkeypatch):
+    monkeypatch.setenv("BENCH_ROUNDS", "1")
+    assert main([], [QUICK], root) == 0
+    assert "Nothing was written" in capsys.readouterr().out
     assert not (root / RESULTS).exists()
 
 
