@@ -54,8 +54,8 @@ def look_while_parsing(session: Session, found: Found, know: Callable[[], Sequen
 
 
 SWITCH = 1e-4
-"""Seconds that a thread keeps the interpreter while another one wants it. By default it is fifty times as long, and what
-is done with a socket gives it away: while the parser runs, a hundred calls would take half a second to begin."""
+"""Seconds that a thread keeps the interpreter while another one wants it. By default it is fifty times as long, and
+each step on a socket gives it away: while the parser runs, a hundred calls would take half a second to begin."""
 
 
 @contextmanager
