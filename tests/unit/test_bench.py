@@ -303,7 +303,8 @@ def test_a_process_is_measured_from_outside(tmp_path):
     assert took.out == "done\n"
     assert took.wall > 0.2
     assert took.cpu > 0
-    assert 76 < took.peak < 160
+    # Nothing above: Linux counts what the process was before it became another program, a copy of this one.
+    assert 76 < took.peak < 5_000
 
 
 @pytest.mark.parametrize(
