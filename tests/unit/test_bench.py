@@ -303,7 +303,8 @@ def test_a_process_is_measured_from_outside(tmp_path):
     # is a copy of whoever started it.
     measuring = (
         "import json, sys; from dataclasses import asdict; from pathlib import Path; "
-        "from bench.processes import spent; print(json.dumps(asdict(spent(['-c', sys.argv[1]], folder=Path(sys.argv[2]), env={}))))"
+        "from bench.processes import spent; "
+        "print(json.dumps(asdict(spent(['-c', sys.argv[1]], folder=Path(sys.argv[2]), env={}))))"
     )
     tests = Path(__file__).parent.parent
     done = subprocess.run(
