@@ -92,10 +92,22 @@ class Identity(Part):
 
 
 class Head(Part):
-    """The commit of the work tree, and whether manifests or settings differ from it; null outside git."""
+    """The commit of the work tree, and whether manifests or settings differ from it; null outside git.
+
+    `prefix`: the folder that places are relative to, below the top of the repository, such as `ops/threads`; null where
+    it is the top itself.
+    """
 
     commit: str | None = None
     dirty: bool | None = None
+    prefix: Text | None = None
+
+
+class SincePart(Part):
+    """What a change under review is held against: the revision as it was said, and the commit that it branched off."""
+
+    revision: Text
+    commit: str
 
 
 class BasePart(Part):
@@ -169,6 +181,7 @@ class FieldPart(Part):
     """One key that differs; null before or after means absent.
 
     `blame` has the commit that declared it (`--blame`), `origin` the one that once declared the value that was found.
+    `introduced`: the change under review asks for it (`--mark-since`).
     """
 
     key: Text
@@ -182,6 +195,7 @@ class FieldPart(Part):
     blame: CommitPart | None = None
     origin: CommitPart | None = None
     accepted: AcceptedPart | None = None
+    introduced: bool = False
 
 
 class Declared(Part):
@@ -293,8 +307,9 @@ class Document(Part):
     `agreeing` are resources that are as declared and not yet remembered so; `whole`: the plan looked at all that was
     declared; `record`: the commit of the ledger that the base was read from. `offline`: nothing was read, what a
     revision declares stands for what would be there. `now`: the day (ISO) that accepted drift was held against.
-    `undoes`: the run that a rollback turns back. `spared`: what `--only` leaves alone, `left` fields in all. `masked`:
-    values are hidden, so that it can be looked at and not carried out. `shard`: the part of a run that this is, null
+    `undoes`: the run that a rollback turns back. `since`: what a change under review asks for is marked, against this.
+    `spared`: what `--only` leaves alone, `left` fields in all. `masked`: values are hidden, so that it can be
+    looked at and not carried out. `shard`: the part of a run that this is, null
     for a whole one; `whole`, too, then speaks of that part. `exit_code`: what the run ended with. `notes`: what to
     know beside it.
     """
@@ -322,6 +337,7 @@ class Document(Part):
     offline: bool = False
     now: str | None = None
     undoes: str | None = None
+    since: SincePart | None = None
     shard: ShardPart | None = None
     exit_code: int = 0
     notes: tuple[Reason, ...] = ()

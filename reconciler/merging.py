@@ -37,7 +37,7 @@ def merge(documents: Mapping[str, Document]) -> Document:
     codes = [*map(_code, parts), *([ExitCode.ERROR] if absent else [])]
     learned, quarrels = _learned(parts)
     together: dict[str, Any] = {
-        **{name: _said(parts, name) for name in ("target", "identity", "head", "offline", "now", "undoes")},
+        **{name: _said(parts, name) for name in ("target", "identity", "head", "offline", "now", "undoes", "since")},
         **{name: _sum([getattr(part, name) for part in parts]) for name in ("summary", "looked_at", "requests")},
         **{name: _joined(parts, name) for name in ("changes", "spared", "agreeing", "released")},
     }
@@ -83,7 +83,10 @@ def _strangers(documents: Mapping[str, Document]) -> Iterator[Problem]:
             )
 
 
-_SHARED = ("kind", "tool_version", "target", "identity", "head", "base", "record", "offline", "now", "undoes", "shard")
+_SHARED = (
+    "kind", "tool_version", "target", "identity", "head", "base", "record", "offline", "now", "undoes", "since",
+    "shard",
+)  # fmt: skip
 """What documents have in common, as far as a run came to it. `_own` has what of that may differ all the same."""
 
 

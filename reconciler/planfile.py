@@ -49,11 +49,12 @@ def _content(document: Document) -> dict[str, Any]:
     content = document.model_dump(mode="python")
     # What belongs to some runs, changes or fields only is left out elsewhere.
     _drop(content, "outcomes", "learned", "agreeing", "whole", "record", "offline", "now", "undoes", "spared", "masked")
-    _drop(content, "shard", "exit_code")
+    _drop(content, "shard", "exit_code", "since")
+    _drop(content["head"], "prefix")
     for change in content["changes"]:
         _drop(change, "error")
         for field in change["fields"]:
-            _drop(field, "blame", "origin", "accepted")
+            _drop(field, "blame", "origin", "accepted", "introduced")
     for outcome in content.get("outcomes", ()):
         _drop(outcome, "lost")
     return content

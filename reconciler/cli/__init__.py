@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMANDS = {
+    "init": "Begin here: settings, a manifest, a CI workflow.",
     "validate": "Check manifests and settings, offline.",
+    "fmt": "Write manifests in canonical form.",
     "plan": "Read the current metadata and show what differs; never writes.",
     "apply": "Write what differs, after asking, and verify each answer.",
     "drift": "Tell what changed outside git since the last apply.",
@@ -36,6 +38,9 @@ COMMANDS = {
     "baseline": "Take what agrees now as the base, without writing.",
     "forget": "Let go of resources that left the manifests.",
     "ledger": "Look into the record of what was applied.",
+    "watch": "Keep reconciling, with metrics and a status page.",
+    "schema": "Print the JSON Schema of manifests or settings.",
+    "completion": "Print the completion script of a shell.",
     "kinds": "List the kinds of resources that can be declared.",
     "emulate": "Serve the embedded API on loopback.",
     "demo": "A guided run of the main job, in a temporary folder.",

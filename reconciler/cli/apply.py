@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import GUARDS, OUTPUT, READING, WHERE, Options, options
+from reconciler.cli.options import GUARDS, OUTPUT, READING, TOLD, WHERE, Options, options
 
 if TYPE_CHECKING:
     from typing import Any
 
 
 @click.command()
-@options("paths", *WHERE, *READING, "base", "prune", "only", "all", "blame", *GUARDS, "allow_rewind", "yes", *OUTPUT)
+@options("paths", *WHERE, *READING, "base", "prune", "only", *TOLD, *GUARDS, "allow_rewind", "yes", *OUTPUT)
 def apply(**given: Any) -> int:
     """Make the fewest calls that bring the metadata to what the manifests declare.
 

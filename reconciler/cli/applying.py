@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from reconciler import engine, planfile
 from reconciler.cli.forecast import Calls, check_requests, forecast
 from reconciler.cli.memory import remember
-from reconciler.cli.output import confirm, say
+from reconciler.cli.output import confirm, room_on, say
 from reconciler.cli.planning import judge_run, observe_and_plan
 from reconciler.cli.recording import Book, counted, first_bases, unmoved
 from reconciler.cli.session import When, open_session
@@ -136,7 +136,7 @@ def _saved(report: Report, chosen: Options, file: Path) -> Proposal:
     memory = remember(session, report, recording=True)
     if memory.ledger is None and document.base.revision is not None:
         memory.bases |= {part.ref: planfile.base_of(part) for part in document.changes}
-    kept = ("base", "summary", "looked_at", "changes", "left", "spared", "released", "shard")
+    kept = ("base", "summary", "looked_at", "changes", "left", "spared", "released", "shard", "since")
     report.parts |= {part: getattr(document, part) for part in kept}
     report.parts["requests"] = Requests(writes=document.requests.writes)
     judge_run(session, report, changes, outcomes_follow=True)
@@ -178,7 +178,8 @@ def show_plan(report: Report, session: Session) -> None:
     text = session.options.format == "text"
     if session.options.quiet or (not text and session.options.yes):
         return
-    say(terminal.plan(report.view()), session.options, err=not text)
+    stream = sys.stdout if text else sys.stderr
+    say(terminal.plan(report.view(), room_on(stream, session.options)), session.options, err=not text)
     if text:
         report.told = len(report.problems)
 

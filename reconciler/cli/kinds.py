@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import FORMATS, Options
+from reconciler.cli.options import Options
 from reconciler.cli.output import say
 from reconciler.dialects import AUTO
 from reconciler.kinds import KINDS
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def kinds(form: str) -> None:
     """List the kinds of resources whose metadata can be declared.
 

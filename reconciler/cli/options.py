@@ -11,6 +11,7 @@ import click
 
 from reconciler.compare import Cause, Selection
 from reconciler.diff import Op
+from reconciler.render import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound="Callable[..., object]")
 
-FORMATS = ("text", "json")
+LEAST_BYTES = 2048
+"""What `--max-bytes` may be at least: less has no room for the counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Options:
     conflicts: bool = False
     unattributed: bool = False
     max_requests: int | None = None
+    max_bytes: int | None = None
+    mark_since: str | None = None
 
     @property
     def cwd(self) -> Path:
@@ -145,10 +149,12 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
                           help="Only the I-th of N parts, such as 2/4; together they are the whole."),
     "parallelism": click.option("--parallelism", metavar="N", type=click.IntRange(1, 1000),
                                 help="Calls at a time; else the target's own."),
-    "format": click.option("--format", type=click.Choice(FORMATS), default="text", show_default=True,
+    "format": click.option("--format", type=click.Choice(list(FORMATS)), default="text", show_default=True,
                            help="What goes to standard output."),
     "out": click.option("--out", metavar="FORMAT=FILE", multiple=True, callback=_out,
                         help="Write the result to a file as well.  [repeatable]"),
+    "max_bytes": click.option("--max-bytes", metavar="N", type=click.IntRange(LEAST_BYTES),
+                              help="How long markdown may be; else 65536, the limit of a GitHub comment."),
     "color": click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
                           help="Colours; auto means on a terminal, unless NO_COLOR is set."),
     "quiet": click.option("--quiet", "-q", is_flag=True, help="No progress, and of text only errors and the summary."),
@@ -168,6 +174,8 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
                          help="Take what this revision declares for what was applied last, in place of the ledger."),
     "changed_since": click.option("--changed-since", metavar="REV",
                                   help="Only resources whose declaration differs from that of a revision."),
+    "mark_since": click.option("--mark-since", metavar="REV",
+                               help="Tell apart what differs because of changes since they branched off a revision."),
     "blame": click.option("--blame", is_flag=True, help="Name the commit, author and date of each declared field."),
     "prune": click.option("--prune", is_flag=True,
                           help="Remove what was applied to resources that left the manifests."),
@@ -181,8 +189,9 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 WHERE = ("directory", "config", "target")
-OUTPUT = ("format", "out", "color", "quiet")
+OUTPUT = ("format", "out", "max_bytes", "color", "quiet")
 READING = ("select", "shard", "changed_since", "parallelism", "max_requests", "verbose")
+TOLD = ("all", "mark_since", "blame")
 GUARDS = ("max_changed", "max_removed")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -11,22 +12,21 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.errors import ConsentRefused, ReconcilerError, WrongUsage
+from reconciler.render import Room, rendered
 from reconciler.words import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+    from typing import TextIO
 
     from reconciler.cli.options import Options
     from reconciler.document import Document
 
 
-def rendered(document: Document, form: str) -> str:
-    """Return the document in one of the formats; text is styled, whoever prints it strips that."""
-    from reconciler import planfile
-    from reconciler.render import terminal
-
-    renderers: Mapping[str, Callable[[Document], str]] = {"text": terminal.render, "json": planfile.dumps}
-    return renderers[form](document)
+def room_on(stream: TextIO, options: Options) -> Room:
+    """Return how much room a stream has: columns where it is a terminal (COLUMNS overrides them), else any number."""
+    columns = shutil.get_terminal_size().columns if stream.isatty() else None
+    return Room(width=columns, max_bytes=options.max_bytes)
 
 
 def deliver(document: Document, options: Options) -> None:
@@ -34,9 +34,10 @@ def deliver(document: Document, options: Options) -> None:
     from reconciler.render import terminal
 
     brief = options.quiet and options.format == "text"
+    room = room_on(sys.stdout, options)
     if options.format == "text" and not (brief or document.changes or document.errors):
         say(terminal.aside(document), options, err=True)
-    say(terminal.brief(document) if brief else rendered(document, options.format), options)
+    say(terminal.brief(document, room) if brief else rendered(document, options.format, room), options)
 
 
 def say(text: str, options: Options, *, err: bool = False) -> None:
@@ -92,7 +93,8 @@ def write_files(document: Document, options: Options) -> list[ReconcilerError]:
     failed = []
     for form, name in options.out:
         try:
-            write_file(options.at(name), click.unstyle(rendered(document, form)))
+            text = rendered(document, form, Room(max_bytes=options.max_bytes))
+            write_file(options.at(name), click.unstyle(text) if form == "text" else text)
         except ReconcilerError as error:
             failed.append(error)
     return failed

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import OUTPUT, READING, WHERE, Options, options
+from reconciler.cli.options import OUTPUT, READING, TOLD, WHERE, Options, options
 from reconciler.cli.report import Report, reported
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@options("paths", *WHERE, *READING, "base", "offline", "prune", "only", "all", "blame", "detailed_exitcode", *OUTPUT)
+@options("paths", *WHERE, *READING, "base", "offline", "prune", "only", *TOLD, "detailed_exitcode", *OUTPUT)
 def plan(**given: Any) -> int:
     """Read the current metadata, show what differs from the manifests, and why.
 

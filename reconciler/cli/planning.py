@@ -57,6 +57,10 @@ def observe_and_plan(session: Session, report: Report, *, recording: bool = Fals
     plan = make_plan(wanted, observation.readings, session.rules_of, bases=bases, only=options.only, released=released)
     report.parts |= plan_parts(plan, observation.reads, keeps=options.show_all)
     report.parts["offline"] = options.offline
+    if options.mark_since is not None:
+        from reconciler.cli.marking import mark
+
+        mark(session, report, options.mark_since)
     if options.blame and session.repository is not None:
         from reconciler.cli.provenance import with_blame
 

@@ -16,6 +16,7 @@ from reconciler.compare import Rules
 from reconciler.document import BasePart, Head, Identity, TargetPart
 from reconciler.errors import InvalidInput, Problem, WrongUsage
 from reconciler.git import GitFailed, Repository, repository
+from reconciler.git.history import path_in
 from reconciler.git.worktree import work_tree
 from reconciler.kinds import KINDS
 from reconciler.manifest import cache
@@ -120,7 +121,10 @@ class Session:
         given = tuple(map(self.options.at, self.options.paths))
         ours = [*(given or self.target.manifests), *([self.settings.file] if self.settings.file else [])]
         state = work_tree(self.repository, ours) if self.repository else None
-        return Head(commit=state.commit, dirty=state.dirty) if state else Head()
+        if self.repository is None or state is None:
+            return Head()
+        prefix = path_in(self.repository, self.settings.root)
+        return Head(commit=state.commit, dirty=state.dirty, prefix=prefix or None)
 
     # --- the API ------------------------------------------------------------------------------------------------------
 

@@ -15,12 +15,14 @@ from click import style
 from reconciler.compare import Action, Cause
 from reconciler.diff import Op
 from reconciler.events import OutcomeStatus
+from reconciler.render import ANY_ROOM
 from reconciler.words import amount, plain, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from reconciler.document import ChangePart, CommitPart, Document, FieldPart, Finding, OutcomePart, Place
+    from reconciler.render import Room
 
 Entry = TypeVar("Entry")
 LISTED = 1000
@@ -30,13 +32,13 @@ _ASIDE = 20
 _SIGNS = {Op.ADD: style("+", fg="green"), Op.REPLACE: style("~", fg="yellow"), Op.REMOVE: style("-", fg="red")}
 
 
-def render(document: Document) -> str:
+def render(document: Document, room: Room = ANY_ROOM) -> str:
     """Return the whole document as text, ending in a newline."""
     if document.kind == "validate":
         return validation(document)
     if document.kind == "apply":
-        return plan(document) + application(document, told=len(document.errors))
-    return drift(document) if document.kind == "drift" else plan(document)
+        return plan(document, room) + application(document, told=len(document.errors))
+    return drift(document, room) if document.kind == "drift" else plan(document, room)
 
 
 def validation(document: Document) -> str:
@@ -50,7 +52,7 @@ def validation(document: Document) -> str:
     return _text(lines)
 
 
-def plan(document: Document) -> str:
+def plan(document: Document, _room: Room = ANY_ROOM) -> str:
     """Return the plan: what differs, the summary last. One line if nothing does."""
     if not (document.errors or document.changes or document.left):
         released = f", {len(document.released)} released" if document.released else ""
@@ -63,7 +65,7 @@ def plan(document: Document) -> str:
     return _text(lines)
 
 
-def drift(document: Document) -> str:
+def drift(document: Document, _room: Room = ANY_ROOM) -> str:
     """Return what moved outside git, the summary last. One line if nothing did."""
     if not (document.errors or document.changes):
         count = amount(document.summary.resources, "resource")
@@ -114,9 +116,9 @@ def aside(document: Document) -> str:
     return _text(plain(note.message) for note in document.notes if note.code == "no_ledger")
 
 
-def brief(document: Document) -> str:
+def brief(document: Document, room: Room = ANY_ROOM) -> str:
     """Return what `--quiet` leaves: the errors, and the summary."""
-    return errors(document) + render(document).splitlines(keepends=True)[-1]
+    return errors(document) + render(document, room).splitlines(keepends=True)[-1]
 
 
 def errors(document: Document) -> str:
