@@ -66,67 +66,109 @@ def _iso_date(value: object) -> object:
 Key = Annotated[str, StringConstraints(min_length=1, max_length=MAX_KEY)]
 Text = Annotated[str, StringConstraints(max_length=MAX_VALUE)]
 Glob = Annotated[str, StringConstraints(min_length=1)]
-Day = Annotated[dt.date, BeforeValidator(_iso_date), WithJsonSchema({"type": "string", "format": "date"})]
+_DAY = "^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])$"
+Day = Annotated[
+    dt.date,
+    BeforeValidator(_iso_date),
+    WithJsonSchema(
+        {"type": "string", "format": "date", "pattern": _DAY, "patternErrorMessage": "A date, written YYYY-MM-DD."}
+    ),
+]
 
-_PAIRS = "Pairs to put on the resource; null: this key shall not exist."
+# Descriptions and examples are for `jsonschema.py`: an editor shows them. Validation does not look at them.
+_PAIRS = (
+    f"Pairs to put on the resource, at most {MAX_PAIRS} with those of the defaults; null: this key shall not exist. "
+    "Overrides the defaults key by key."
+)
+_SHARED_PAIRS = "Pairs for every resource of this file, merged under its own; null: this key shall not exist."
+_TEXTS: list[Any] = [{"customer": "acme", "plan": "gold", "trial_ends": None}]
+_SCALARS: list[Any] = [{"chapter": 3, "public": True, "language": "en"}]
+_ACCEPT = "Drift that is known about and raises no alarm, for one value each. An apply brings the declared value back."
+_ACCEPT_EXAMPLE = {"key": "plan", "value": "silver", "until": "2026-12-31", "reason": "Until the dispute is settled."}
+_OWNERSHIPS: list[Any] = [
+    "The keys that are mentioned are ours; every other key is foreign, and stays.",
+    "Every key is ours: one that is not declared is removed, unless it is ignored.",
+]
 
 
 class _Acceptance(Strict):
-    key: Glob = Field(description="The key that may differ.")
-    until: Day | None = Field(default=None, description="The last day on which it is accepted (YYYY-MM-DD).")
-    reason: str | None = Field(default=None, description="Why, for whoever reads this later.")
+    key: Glob = Field(description="The key that may differ.", examples=["plan"])
+    until: Day | None = Field(
+        default=None,
+        description="The last day on which it is accepted (YYYY-MM-DD); without one it is for good.",
+        examples=["2026-12-31"],
+    )
+    reason: str | None = Field(
+        default=None, description="Why, for whoever reads this later.", examples=["Until the dispute is settled."]
+    )
 
 
 class Accepted(_Acceptance):
     """A drifted value that is known about."""
 
-    value: str | None = Field(description="The value that is accepted; null: the key may be absent.")
+    value: str | None = Field(
+        description="The value that is accepted; null: the key may be absent.", examples=["silver", None]
+    )
 
 
 class ScalarAccepted(_Acceptance):
-    """The same where values may be numbers and booleans."""
+    """A drifted value that is known about, where values may be numbers and booleans."""
 
-    value: str | int | float | bool | None = Field(description="The value that is accepted; null: absent is.")
+    value: str | int | float | bool | None = Field(
+        description="The value that is accepted; null: the key may be absent.", examples=["silver", 3, True, None]
+    )
 
 
 class _Owned(Strict):
     ownership: Literal["declared", "exclusive"] = Field(
-        default="declared", description="The keys that are ours: those that are declared, or all but the ignored ones."
+        default="declared",
+        description="The keys that are ours: those that are declared, or all but the ignored ones.",
+        json_schema_extra={"enumDescriptions": _OWNERSHIPS},
     )
     ignore: list[Glob] = Field(
-        default_factory=list, description="Globs of keys that others own: never touched, never drift."
+        default_factory=list,
+        description="Globs (case-sensitive) of keys that others own: never touched, never drift. "
+        "Those of a resource add to the defaults'.",
+        examples=[["runtime.*", "last_seen"]],
     )
 
 
 class Defaults(_Owned):
     """What holds for every resource of the file unless it says otherwise."""
 
-    metadata: dict[Key, Text | None] = Field(default_factory=dict, description=_PAIRS)
+    metadata: dict[Key, Text | None] = Field(default_factory=dict, description=_SHARED_PAIRS, examples=_TEXTS)
 
 
 class ScalarDefaults(_Owned):
-    """The same for a file of nothing but kinds that take numbers and booleans."""
+    """What holds for every resource of a file of nothing but kinds that take numbers and booleans."""
 
-    metadata: dict[Key, Text | int | float | bool | None] = Field(default_factory=dict, description=_PAIRS)
+    metadata: dict[Key, Text | int | float | bool | None] = Field(
+        default_factory=dict, description=_SHARED_PAIRS, examples=_SCALARS
+    )
 
 
 class _Declared(_Owned):
     protect: bool = Field(default=False, description="Block every removal on this resource.")
-    allow_secret_like: bool = Field(default=False, description="Values here may look like a vendor's keys.")
+    allow_secret_like: bool = Field(
+        default=False,
+        description="Values in the format of a vendor's key may stand here; else they are an error.",
+    )
 
 
 class Resource(_Declared):
     """What is declared for one id; whatever is left out comes from the defaults."""
 
-    metadata: dict[Key, Text | None] = Field(default_factory=dict, description=_PAIRS)
-    accept: list[Accepted] = Field(default_factory=list, description="Drift that is known about.")
+    metadata: dict[Key, Text | None] = Field(default_factory=dict, description=_PAIRS, examples=_TEXTS)
+    accept: list[Accepted] = Field(default_factory=list, description=_ACCEPT, examples=[[_ACCEPT_EXAMPLE]])
 
 
 class ScalarResource(_Declared):
-    """The same where values may be numbers and booleans."""
+    """What is declared for one id of a kind that takes numbers and booleans; the rest comes from the defaults."""
 
-    metadata: dict[Key, Text | int | float | bool | None] = Field(default_factory=dict, description=_PAIRS)
-    accept: list[ScalarAccepted] = Field(default_factory=list, description="Drift that is known about.")
+    metadata: dict[Key, Text | int | float | bool | None] = Field(
+        default_factory=dict, description=_PAIRS, examples=_SCALARS
+    )
+    accept: list[ScalarAccepted] = Field(default_factory=list, description=_ACCEPT, examples=[[_ACCEPT_EXAMPLE]])
 
 
 def _id_of(kind: Kind) -> object:
@@ -151,7 +193,11 @@ def _section(kind: Kind) -> tuple[Any, Any]:
 
 def _model(name: str, defaults: type[Strict]) -> type[Strict]:
     """Return the model of a file; it has a section per row of the table of kinds."""
-    what = Field(default=None, description="What holds for every resource of this file unless it says otherwise.")
+    what = Field(
+        default=None,
+        description="What holds for every resource of this file unless it says otherwise.",
+        examples=[{"metadata": {"team": "support"}, "ignore": ["runtime.*"]}],
+    )
     fields: dict[str, Any] = {"version": (Version, ...), "defaults": (defaults | None, what)}
     fields |= {kind.plural: _section(kind) for kind in KINDS.values()}
     return create_model(name, __base__=Strict, **fields)

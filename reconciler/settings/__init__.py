@@ -236,7 +236,9 @@ def _settings_file(cwd: Path, env: Mapping[str, str], config: str | None) -> Pat
         return next((path for folder in _upwards(cwd) if os.path.lexists(path := folder / FILE_NAME)), None)
     if not (cwd / name).is_file():
         source = "--config" if config else CONFIG_VARIABLE
-        raise WrongUsage(f"{source} names {shown(name)}, and there is no such file")
+        raise WrongUsage(
+            f"{source} names {shown(name)}, and there is no such file; correct it, or leave it out to search upwards"
+        )
     return cwd / name
 
 
@@ -357,7 +359,7 @@ def _key_of_file(model: TargetModel, provider: Provider, base_url: str) -> Key |
 def _target_of_environment(cwd: Path, env: Mapping[str, str], asked: _Asked | None) -> Target:
     """Return the target `default`, made up by the variables that every client of these APIs knows."""
     if asked is not None and asked.name != ONLY_TARGET:
-        message = f"without a {FILE_NAME} the only target is {ONLY_TARGET}"
+        message = f"without a {FILE_NAME} the only target is {ONLY_TARGET}; `reconciler init` writes one"
         raise WrongUsage(f"{asked.source} names {shown(asked.name)}, and there is no such target; {message}")
     provider = PROVIDERS["openai"]
     problems: list[Problem] = []

@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from reconciler.addresses import HEADER_VALUE, InsecureUrl, parse_base_url
@@ -87,7 +94,21 @@ def _one_of(code: str, what: str, known: Mapping[str, Any]) -> Callable[[str], s
 
 # -- The file -----------------------------------------------------------------------------------------------------
 
-Percent = Annotated[float, BeforeValidator(_percent), Field(ge=0, le=100)]
+# What pydantic cannot tell of our own checks, `jsonschema.py` has from `WithJsonSchema`; validation passes it over.
+_PERCENT_SCHEMA: dict[str, Any] = {
+    "type": ["number", "string"],
+    "minimum": 0,
+    "maximum": 100,
+    "pattern": r"^\s*(?:0?[0-9]{1,2}(?:\.[0-9]+)?|100(?:\.0+)?)\s*%?\s*$",
+    "patternErrorMessage": "A percentage from 0 to 100, such as 30%.",
+}
+_URL_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "pattern": r"^(?:[Hh][Tt][Tt][Pp][Ss]://[^\s@/?#\\]+"
+    r"|[Hh][Tt][Tt][Pp]://(?:[Ll][Oo][Cc][Aa][Ll][Hh][Oo][Ss][Tt]|127\.[0-9.]+|\[[^\s@/?#\\]+\])(?::[0-9]*)?)"
+    r"(?:/[^\s?#\\]*)?$",
+}
+Percent = Annotated[float, BeforeValidator(_percent), Field(ge=0, le=100), WithJsonSchema(_PERCENT_SCHEMA)]
 PerMinute = Annotated[float, Field(gt=0)]
 TargetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)]
 HeaderText = Annotated[str, StringConstraints(pattern=HEADER_VALUE.pattern)]
@@ -96,24 +117,37 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Glob = Annotated[str, StringConstraints(min_length=1)]
 Typed = Annotated[str, StringConstraints(pattern=r"^\S(?:.*\S)?$", max_length=100)]  # a line, as a person can type it
 Remote = Annotated[str, StringConstraints(pattern=r"^[^-\s][^\s]*$")]  # git would take a leading dash for an option
-KindName = Annotated[str, AfterValidator(_one_of("unknown_kind", "kind", KINDS))]
-DialectName = Annotated[str, AfterValidator(_one_of("unknown_dialect", "dialect", DIALECTS))]
-ProviderName = Annotated[str, AfterValidator(_one_of("unknown_provider", "provider", PROVIDERS))]
+BaseUrl = Annotated[str, AfterValidator(_base_url), WithJsonSchema(_URL_SCHEMA)]
+KindName = Annotated[
+    str, AfterValidator(_one_of("unknown_kind", "kind", KINDS)), WithJsonSchema({"type": "string", "enum": [*KINDS]})
+]
+DialectName = Annotated[
+    str,
+    AfterValidator(_one_of("unknown_dialect", "dialect", DIALECTS)),
+    WithJsonSchema({"type": "string", "enum": [*DIALECTS]}),
+]
+ProviderName = Annotated[
+    str,
+    AfterValidator(_one_of("unknown_provider", "provider", PROVIDERS)),
+    WithJsonSchema({"type": "string", "enum": [*PROVIDERS]}),
+]
 
 
 class RateModel(Strict):
     """Ceilings in requests a minute."""
 
-    reads_per_minute: PerMinute | None = Field(default=None, description="Reads a minute, at most.")
-    writes_per_minute: PerMinute | None = Field(default=None, description="Writes a minute, at most.")
+    reads_per_minute: PerMinute | None = Field(default=None, description="Reads a minute, at most.", examples=[1000])
+    writes_per_minute: PerMinute | None = Field(default=None, description="Writes a minute, at most.", examples=[300])
 
 
 class TimeoutsModel(Strict):
     """How long to wait, in seconds."""
 
-    connect: Seconds | None = Field(default=None, description="For a connection.")
-    read: Seconds | None = Field(default=None, description="For the next byte of an answer.")
-    run: Seconds | None = Field(default=None, description="For the whole run; then nothing new is begun.")
+    connect: Seconds | None = Field(default=None, description="For a connection, in seconds.", examples=[10])
+    read: Seconds | None = Field(default=None, description="For the next byte of an answer, in seconds.", examples=[60])
+    run: Seconds | None = Field(
+        default=None, description="For the whole run, in seconds; then nothing new is begun.", examples=[3600]
+    )
 
 
 _MASK = "Globs of keys whose values are shown to nobody, in no format."
@@ -123,31 +157,70 @@ class TargetModel(Strict):
     """One target of the settings file."""
 
     provider: ProviderName = Field(description="How the service is addressed.")
-    base_url: Annotated[str, AfterValidator(_base_url)] | None = Field(
-        default=None, description="Where the API begins; https, or http on this machine."
+    base_url: BaseUrl | None = Field(
+        default=None,
+        description="Where the API begins; https, or http on this machine. No user, no query.",
+        examples=["https://threads.example/v1", "http://127.0.0.1:8080/v1"],
     )
-    api_key_env: VariableName | None = Field(default=None, description="The name of the variable that has the key.")
-    organization: HeaderText | None = Field(default=None, description="The organisation to act for.")
-    project: HeaderText | None = Field(default=None, description="The project to act for.")
+    api_key_env: VariableName | None = Field(
+        default=None,
+        description="The name of the environment variable that has the key; a key itself is never written in a file.",
+        examples=["THREADS_API_KEY"],
+    )
+    organization: HeaderText | None = Field(
+        default=None, description="The organisation to act for, sent as a header.", examples=["org_1"]
+    )
+    project: HeaderText | None = Field(
+        default=None, description="The project to act for, sent as a header.", examples=["proj_1"]
+    )
     manifests: list[Annotated[str, StringConstraints(min_length=1)]] = Field(
-        default=[MANIFESTS], min_length=1, description="Files and folders of manifests, relative to this file."
+        default=[MANIFESTS],
+        min_length=1,
+        description="Files and folders of manifests, relative to this file.",
+        examples=[[MANIFESTS], ["manifests/support", "manifests/sales.yaml"]],
     )
     parallelism: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=PARALLELISM, description="Requests at the same time."
+        default=PARALLELISM, description="Requests at the same time.", examples=[PARALLELISM]
     )
-    rate: RateModel = Field(default=RateModel(), description="Ceilings, kept as a steady pace.")
-    timeouts: TimeoutsModel = Field(default=TimeoutsModel(), description="How long to wait for the API.")
-    writes: dict[KindName, DialectName] = Field(default={}, description="How the API treats an update, by kind.")
+    rate: RateModel = Field(
+        default=RateModel(),
+        description="Ceilings in requests a minute, kept as a steady pace; what the server says counts as well.",
+        examples=[{"reads_per_minute": 1000, "writes_per_minute": 300}],
+    )
+    timeouts: TimeoutsModel = Field(
+        default=TimeoutsModel(),
+        description="How long to wait for the API, in seconds.",
+        examples=[{"connect": 10, "read": 60, "run": 3600}],
+    )
+    writes: dict[KindName, DialectName] = Field(
+        default={},
+        description="How the API treats an update, by kind; what is not told is confirmed by the vendor, or found out.",
+        examples=[{"thread": "merge"}],
+    )
     removals: Literal["block", "blank"] = Field(
         default="block",
         description="Where the API cannot remove a key: say so (block), or write the empty string (blank).",
+        json_schema_extra={
+            "enumDescriptions": [
+                "Plan and apply say that the field is blocked; nothing is written to it.",
+                "The empty string is written, and counts as absent from then on.",
+            ]
+        },
     )
     missing: Literal["error", "warn"] = Field(
-        default="error", description="What a declared id is that the API does not know."
+        default="error",
+        description="What a declared id is that the API does not know.",
+        json_schema_extra={"enumDescriptions": ["The run ends with an exit code of its own.", "It is told, no more."]},
     )
-    ledger_remote: Remote | None = Field(default=None, description="The git remote that the ledger is shared by.")
-    mask: list[Glob] = Field(default=[], description=_MASK)
-    confirm: Typed | None = Field(default=None, description="What has to be typed before an apply, in place of yes.")
+    ledger_remote: Remote | None = Field(
+        default=None,
+        description="The git remote that the ledger is shared by: fetched before planning, pushed after applying.",
+        examples=["origin"],
+    )
+    mask: list[Glob] = Field(default=[], description=_MASK, examples=[["*token*", "email"]])
+    confirm: Typed | None = Field(
+        default=None, description="What has to be typed before an apply, in place of yes.", examples=["production"]
+    )
 
 
 _GUARDS = Guards()
@@ -156,10 +229,20 @@ _GUARDS = Guards()
 class GuardsModel(Strict):
     """When a plan is too large to be applied without a second look."""
 
-    max_changed: Percent = Field(default=_GUARDS.max_changed, description="Resources changed, in percent.")
-    max_removed: Percent = Field(default=_GUARDS.max_removed, description="Pairs removed, in percent.")
+    max_changed: Percent = Field(
+        default=_GUARDS.max_changed,
+        description="Resources with a value replaced or removed, in percent of those read; more refuse an apply.",
+        examples=["30%", 30],
+    )
+    max_removed: Percent = Field(
+        default=_GUARDS.max_removed,
+        description="Pairs removed, in percent of those observed; more refuse an apply.",
+        examples=["30%", 30],
+    )
     at_least: Annotated[int, Field(ge=0)] = Field(
-        default=_GUARDS.at_least, description="Resources read, below which the percentages sleep."
+        default=_GUARDS.at_least,
+        description="Resources read, below which the percentages sleep.",
+        examples=[_GUARDS.at_least],
     )
 
 
@@ -167,10 +250,22 @@ class SettingsModel(Strict):
     """The settings file."""
 
     version: Version
-    default_target: str | None = Field(default=None, description="The target where no other is asked for.")
-    targets: dict[TargetName, TargetModel] = Field(min_length=1, description="Where to reconcile, by name.")
-    guards: GuardsModel = Field(default=GuardsModel(), description="Limits that stop an apply.")
-    mask: list[Glob] = Field(default=[], description=_MASK)
+    default_target: str | None = Field(
+        default=None,
+        description="The name of the target where no other is asked for; not needed where there is one target.",
+        examples=["local"],
+    )
+    targets: dict[TargetName, TargetModel] = Field(
+        min_length=1,
+        description="Where to reconcile, by name.",
+        examples=[{"local": {"provider": "emulator", "manifests": [MANIFESTS]}}],
+    )
+    guards: GuardsModel = Field(
+        default=GuardsModel(),
+        description="Limits that stop an apply, never a plan. Additions do not count.",
+        examples=[{"max_changed": "30%", "max_removed": "30%", "at_least": 10}],
+    )
+    mask: list[Glob] = Field(default=[], description=f"{_MASK} For every target.", examples=[["*token*", "email"]])
 
 
 class InvalidSettings(InvalidInput):
