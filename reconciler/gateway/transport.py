@@ -187,7 +187,7 @@ class RetryingTransport(_Layer):
 class _Lane:
     """What all calls of one method share."""
 
-    __slots__ = ("ended", "in_flight", "pace", "spent", "tally")
+    __slots__ = ("ended", "failed", "in_flight", "pace", "retries", "spent", "tally")
 
     def __init__(self, pace: Pace) -> None:
         self.pace = pace
@@ -195,6 +195,8 @@ class _Lane:
         self.in_flight = 0
         self.ended = 0
         self.spent = 0.0
+        self.failed = set[bytes]()
+        self.retries = 0
 
 
 class Pacer:
@@ -283,6 +285,27 @@ class Pacer:
         lane.pace = lane.pace.slowed(now, era, lane.tally.rate(now), hint)
         return True
 
+    # --- for a report -------------------------------------------------------------------------------------------------
+
+    def begun(self, method: str, target: bytes) -> None:
+        """Count a call as a retry where the last one of its method for the same target had failed in passing."""
+        lane = self._lanes[method]
+        if target in lane.failed:
+            lane.failed.discard(target)
+            lane.retries += 1
+
+    def failed(self, method: str, target: bytes) -> None:
+        """Note a call that failed in passing: the next one like it repeats it."""
+        self._lanes[method].failed.add(target)
+
+    def calls(self) -> dict[str, int]:
+        """Return how many calls ended, by method, retries included."""
+        return {method: lane.ended for method, lane in self._lanes.items()}
+
+    def retries(self) -> dict[str, int]:
+        """Return how many calls repeated one that had failed in passing, by method."""
+        return {method: lane.retries for method, lane in self._lanes.items()}
+
     # --- for a forecast -----------------------------------------------------------------------------------------------
 
     def delay(self, method: str) -> float:
@@ -322,15 +345,21 @@ class PacedTransport(_Layer):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Wait for a turn, then pass the request on, and heed what is answered."""
-        pacer, method = self._pacer, request.method
+        pacer, method, target = self._pacer, request.method, target_of(request)
         if method == "GET":
             await pacer.turn(method)
+        pacer.begun(method, target)
         call = pacer.sent(method)
         try:
             response = await self._inner.handle_async_request(request)
+        except PASSING:
+            pacer.failed(method, target)
+            raise
         finally:
             pacer.ended(method, call)
         pacer.heed(method, call, response)
+        if response.status_code >= 400 and prospects(response).retried:
+            pacer.failed(method, target)
         return response
 
 

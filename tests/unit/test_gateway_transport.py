@@ -890,3 +890,15 @@ def test_closing_the_stack_closes_the_wire():
     script = Script()
     asyncio.run(stacked(script, FakeTime(), read_only=True, log=print).aclose())
     assert script.closed
+
+
+def test_calls_and_those_that_repeat_a_failed_one_are_counted():
+    time = FakeTime()
+    around = time.around()
+    pacer = Pacer(Pace(), Pace(), around)
+    script = Script(503, httpx.ConnectError("gone"), 200, 200, 404, 503, 200, 200)
+    layers = stack(script, pacer=pacer, read_only=False, log=None, around=around)
+    for method in ("GET", "GET", "GET", "POST", "POST", "POST"):
+        send(layers, method, content=b"{}" if method == "POST" else None)
+    assert pacer.calls() == {"GET": 5, "POST": 3}
+    assert pacer.retries() == {"GET": 2, "POST": 1}

@@ -1,0 +1,207 @@
+"""Who is told of drift, and when."""
+
+import contextlib
+import json
+import socket
+import ssl
+import threading
+import time
+
+import pytest
+
+from reconciler.document import Document
+from reconciler.watching import webhook
+from reconciler.watching.course import Run
+from reconciler.watching.webhook import Messenger, Undelivered, UnfitUrl, deliver, event, parse_hook
+
+
+class Post:
+    """Takes events, or fails as often as it is told."""
+
+    def __init__(self, failures=0):
+        self.failures = failures
+        self.got = []
+
+    def __call__(self, content):
+        if self.failures:
+            self.failures -= 1
+            raise Undelivered("away")
+        self.got.append(content["drift"])
+
+
+def tell(messenger, drift):
+    with contextlib.suppress(Undelivered):
+        messenger.after(drift, lambda: {"drift": drift})
+
+
+@pytest.mark.parametrize(
+    ("seen", "failures", "told"),
+    [
+        ([False, False], 0, []),
+        ([True], 0, [True]),
+        ([True, True, True], 0, [True]),
+        ([True, None, True, None, None, True], 0, [True]),
+        ([True, False, False, True], 0, [True, False, True]),
+        ([True, None, False], 0, [True, False]),
+        ([True, True], 1, [True]),
+        ([True, None], 1, [True]),
+        ([True, False], 1, []),
+        ([True, False, True], 1, [True]),
+        ([None, None], 0, []),
+    ],
+)
+def test_each_change_is_told_once_and_none_that_is_over(seen, failures, told):
+    post = Post(failures)
+    messenger = Messenger(post)
+    for each in seen:
+        tell(messenger, each)
+    assert post.got == told
+
+
+def test_an_event_that_waits_is_sent_as_it_was_made():
+    post, made = Post(1), []
+    messenger = Messenger(post)
+
+    def make():
+        made.append(1)
+        return {"drift": len(made)}
+
+    for _ in range(3):
+        with contextlib.suppress(Undelivered):
+            messenger.after(True, make)
+    assert post.got == [1]
+
+
+def test_an_event_names_resources_and_counts_and_no_values():
+    counts = {"pending": 1, "drift": 2, "conflict": 0, "unattributed": 0}
+    run = Run(1, 2, 0, "success", Document(kind="plan"), changes=counts, drift=True, moved=("thread/a", "thread/b"))
+    found = event(run, "production", "2026-11-23T00:00:00Z")
+    assert found["event"] == "drift_appeared"
+    assert found["causes"] == counts
+    assert found["text"] == "Drift on target production (1 pending, 2 drift): thread/a, thread/b"
+    assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("https://hooks.example/a?b=c", None),
+        ("https://hooks.example:8443/a", "hooks.example"),
+        ("https://HOOKS.example/a", "*.example"),
+        ("http://127.0.0.1:1/a", None),
+        ("http://localhost/a", "localhost"),
+        ("http://[::1]:80/", None),
+    ],
+)
+def test_a_url_of_https_or_loopback_may_be_used(url, allowed):
+    hook = parse_hook(url, allowed)
+    assert hook.path.startswith("/")
+    assert "/a" not in repr(hook)
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("http://hooks.example/", None),
+        ("http://127.0.0.1.evil.example/", None),
+        ("https://", None),
+        ("hooks.example/a", None),
+        ("https://hooks.example/ä", None),
+        ("https://hooks.example/a b", None),
+        ("https://hooks.example:99999/", None),
+        ("https://u:p@hooks.example/", None),
+        ("https://hooks.example/", ""),
+        ("https://hooks.example/", "other.example"),
+    ],
+)
+def test_any_other_url_is_refused_and_not_repeated(url, allowed):
+    with pytest.raises(UnfitUrl) as refused:
+        parse_hook(url, allowed)
+    assert "hooks.example" not in str(refused.value)
+
+
+class Reluctant:
+    """A socket that takes calls and answers with what it is given, or with nothing."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.calls = 0
+
+    @contextlib.contextmanager
+    def listening(self):
+        with socket.socket() as server:
+            server.bind(("127.0.0.1", 0))
+            server.listen()
+            thread = threading.Thread(target=self._serve, args=(server,), daemon=True)
+            thread.start()
+            yield f"http://127.0.0.1:{server.getsockname()[1]}/a"
+
+    def _serve(self, server):
+        kept = []
+        with contextlib.suppress(OSError):
+            while True:
+                caller, _ = server.accept()
+                kept.append(caller)
+                caller.recv(65536)
+                self.calls += 1
+                answer = self.answers.pop(0) if self.answers else None
+                if answer is not None:
+                    caller.sendall(answer)
+                    caller.close()
+
+
+def send(url, wait=lambda _: True):
+    deliver(parse_hook(url, None), {"a": 1}, trust=ssl.create_default_context, wait=wait)
+
+
+def test_what_fails_in_passing_is_sent_again_some_times():
+    waits = []
+    server = Reluctant(b"HTTP/1.1 503 Later\r\n\r\n", b"nonsense\r\n\r\n", b"HTTP/1.1 204 Done\r\n\r\n")
+    with server.listening() as url:
+        send(url, lambda seconds: waits.append(seconds) or True)
+    assert (server.calls, waits) == (3, [0.5, 1.0])
+
+
+def test_nothing_is_sent_again_once_the_end_is_wished_for():
+    server = Reluctant(b"HTTP/1.1 503 Later\r\n\r\n")
+    with server.listening() as url, pytest.raises(Undelivered, match="503"):
+        send(url, lambda _: False)
+    assert server.calls == 1
+
+
+def test_a_server_that_never_answers_is_given_up(monkeypatch):
+    monkeypatch.setattr(webhook, "PATIENCE", 0.1)
+    monkeypatch.setattr(webhook, "ATTEMPTS", 1)
+    begun = time.monotonic()
+    with Reluctant().listening() as url, pytest.raises(Undelivered, match=r"no answer within 0\.1 s"):
+        send(url)
+    assert time.monotonic() - begun < 10
+
+
+def test_a_server_that_answers_byte_by_byte_is_given_up(monkeypatch):
+    monkeypatch.setattr(webhook, "PATIENCE", 0.3)
+    monkeypatch.setattr(webhook, "ATTEMPTS", 1)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+
+        def drip():
+            with contextlib.suppress(OSError):
+                caller, _ = server.accept()
+                while True:
+                    caller.sendall(b"H")
+                    time.sleep(0.05)
+
+        threading.Thread(target=drip, daemon=True).start()
+        with pytest.raises(Undelivered, match="no answer within"):
+            send(f"http://127.0.0.1:{server.getsockname()[1]}/a")
+
+
+def test_a_port_where_nobody_listens_is_told_without_the_url():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    with pytest.raises(Undelivered) as failed:
+        send(f"http://127.0.0.1:{port}/s3cret", lambda _: False)
+    assert "s3cret" not in str(failed.value)
+    assert "refused" in str(failed.value)
