@@ -87,10 +87,14 @@ def test_the_top_level_holds_what_it_should():
     )
     assert {name.split("/")[0] for name in done.stdout.split()} == {
         ".ci",
+        ".dockerignore",
         ".gitignore",
+        ".pre-commit-hooks.yaml",
         "CHANGELOG.md",
+        "Containerfile",
         "Makefile",
         "README.md",
+        "action.yml",
         "manifests",
         "pyproject.toml",
         "reconciler",
