@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import io
 import os
 import signal
 import sys
@@ -15,12 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from reconciler import __version__
+from reconciler.cli.helping import Paged, example_lines, paged, with_advice, write_commands, write_manual
 from reconciler.errors import ExitCode, ReconcilerError, Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from click.shell_completion import CompletionItem
+
+    from reconciler.errors import Problem
 
 COMMANDS = {
     "init": "Begin here: settings, a manifest, a CI workflow.",
@@ -50,8 +55,11 @@ COMMANDS = {
 _ELSEWHERE = {"import": ("importing", "command"), "merge-reports": ("merge_reports", "merge_reports")}
 """Module and function of a command whose name is a word of Python, or no name in it."""
 
+COMPLETION_VARIABLE = "_RECONCILER_COMPLETE"
+"""By which the script of a shell asks what could stand on its command line."""
 
-class _Commands(click.Group):
+
+class _Commands(Paged, click.Group):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -62,11 +70,19 @@ class _Commands(click.Group):
             return None
         name, function = _ELSEWHERE.get(cmd_name, (cmd_name, cmd_name))
         command = getattr(importlib.import_module(f"reconciler.cli.{name}"), function)
-        return command if isinstance(command, click.Command) else None
+        return paged(command, COMMANDS[cmd_name]) if isinstance(command, click.Command) else None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=told) for name, told in COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        write_commands(COMMANDS, formatter)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_manual(example_lines(self), formatter)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -78,7 +94,11 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    short_help="git as the source of truth for the metadata of threads and conversations.",
+)
 @click.version_option(__version__, prog_name="reconciler", message="%(prog)s %(version)s")
 @click.option("-C", "directory", metavar="DIR", help="Run as if started in this folder; also after the command.")
 @click.pass_context
@@ -86,13 +106,18 @@ def cli(ctx: click.Context, directory: str | None) -> None:
     """Keep the metadata of threads and conversations as git declares it.
 
     YAML manifests declare the metadata that each id should carry. `plan` shows what differs and why, `apply` makes
-    the fewest calls that remove the difference.
+    the fewest calls that remove the difference, `drift` tells what somebody changed behind git's back, and `adopt`
+    takes such a change into the manifests. What the manifests do not mention belongs to others, and stays.
+
+    The result goes to standard output; progress, questions and errors go to standard error.
 
     \b
     Example:
       reconciler validate
       reconciler plan
-      reconciler apply
+      reconciler -C . plan --detailed-exitcode
+      reconciler apply --yes
+      reconciler --version
     """
     if directory is not None:
         ctx.default_map = {name: {"directory": directory} for name in COMMANDS}
@@ -108,7 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_run(arguments))
+    shell = os.environ.get(COMPLETION_VARIABLE)
+    sys.exit(_run(arguments) if shell is None else _complete(shell))
 
 
 def _open_closed_streams() -> None:
@@ -122,6 +148,12 @@ def _terminate(_number: int, _frame: object) -> NoReturn:
     raise Terminated
 
 
+def _complete(shell: str) -> int:
+    from reconciler.cli.completing import answer
+
+    return answer(cli, shell)
+
+
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = cli.main(arguments, prog_name="reconciler", standalone_mode=False)
@@ -131,7 +163,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except click.Abort:
         return ExitCode.INTERRUPTED
     except ReconcilerError as error:
-        click.echo(f"error: {_harmless(error)}", err=True)
+        for problem in error.problems():
+            click.echo(_line(problem), err=True)
         return error.exit_code
     except OSError as error:
         if error.filename is not None:
@@ -146,28 +179,42 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _show(error: click.ClickException) -> None:
-    """Show what click says of a command line, which it repeats as it is."""
+    """Show what click says of a command line, which it repeats as it is, in the form of every other error."""
+    from reconciler.errors import Problem
+
+    if isinstance(error, NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return
+    said = " ".join(error.format_message().split()).rstrip(".").replace(". (Did", " (did").replace(". Did", "; did")
+    said = f"{said[:1].lower()}{said[1:]}"
+    if not isinstance(error, click.UsageError):
+        click.echo(_line(Problem("error", said)), err=True)
+        return
+    if error.ctx is not None:
+        click.echo(error.ctx.get_usage(), err=True)
+    click.echo(_line(Problem("wrong_usage", with_advice(said, error.ctx))), err=True)
+
+
+def _line(problem: Problem) -> str:
+    """Return an error as every command words one: its place, what is wrong, its code."""
+    from reconciler.cli.advice import advised
     from reconciler.words import plain
 
-    said = io.StringIO()
-    error.show(said)
-    click.echo("\n".join(map(plain, said.getvalue().splitlines())), err=True)
+    problem = advised(problem)
+    place = f"{plain(str(problem.location))}: " if problem.location else ""
+    return f"{place}error: {plain(problem.message)} [{problem.code}]"
 
 
 def _told(error: Exception) -> int:
     """Tell of an error that nobody made one of ours."""
-    from reconciler.errors import internal_fault
-    from reconciler.words import plain
+    from reconciler.errors import Problem, internal_fault
 
-    said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else internal_fault(error).message
-    click.echo(f"error: {plain(said)}", err=True)
+    if isinstance(error, OSError):
+        message = f"{error.filename}: {error.strerror}; see whether it is there, and whose it is"
+        click.echo(_line(Problem("error", message)), err=True)
+    else:
+        click.echo(_line(Problem("internal", internal_fault(error).message)), err=True)
     return ExitCode.ERROR
-
-
-def _harmless(error: ReconcilerError) -> str:
-    from reconciler.words import plain
-
-    return "\n".join(map(plain, str(error).splitlines()))
 
 
 def _silence() -> None:

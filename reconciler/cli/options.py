@@ -16,6 +16,8 @@ from reconciler.render import FORMATS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from click.shell_completion import CompletionItem
+
     from reconciler.shards import Shard
 
 Command = TypeVar("Command", bound="Callable[..., object]")
@@ -131,19 +133,32 @@ def _day(_context: click.Context, _option: click.Parameter, value: str | None) -
 
 def _directory(_context: click.Context, _option: click.Parameter, value: str) -> str:
     if not Path(value).is_dir():
-        raise click.BadParameter(f"{value} is no folder.")
+        raise click.BadParameter(f"{value} is no folder; name one that is there.")
     return value
 
 
+def completing(source: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Return what completes a parameter from one of the sources of `completing`, loaded once a shell asks."""
+
+    def complete(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+        from reconciler.cli import completing as sources
+
+        found: list[CompletionItem] = getattr(sources, source)(context, parameter, begun)
+        return found
+
+    return complete
+
+
 _OPTIONS: dict[str, Callable[[Any], Any]] = {
-    "paths": click.argument("paths", nargs=-1, metavar="[PATH]..."),
+    "paths": click.argument("paths", nargs=-1, metavar="[PATH]...", shell_complete=completing("paths")),
     "directory": click.option("-C", "directory", metavar="DIR", default=".", callback=_directory,
+                              shell_complete=completing("folders"),
                               help="Run as if started in this folder."),
-    "config": click.option("--config", metavar="FILE",
+    "config": click.option("--config", metavar="FILE", shell_complete=completing("paths"),
                            help="The settings file; else RECONCILER_CONFIG, else reconciler.yaml, searched upwards."),
-    "target": click.option("--target", metavar="NAME",
+    "target": click.option("--target", metavar="NAME", shell_complete=completing("targets"),
                            help="The target; else RECONCILER_TARGET, else the settings' default_target."),
-    "select": click.option("--select", metavar="GLOB", multiple=True,
+    "select": click.option("--select", metavar="GLOB", multiple=True, shell_complete=completing("declared"),
                            help="Only resources whose kind/id matches (case-sensitive, * crosses /).  [repeatable]"),
     "shard": click.option("--shard", metavar="I/N", callback=_shard,
                           help="Only the I-th of N parts, such as 2/4; together they are the whole."),
@@ -152,6 +167,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "format": click.option("--format", type=click.Choice(list(FORMATS)), default="text", show_default=True,
                            help="What goes to standard output."),
     "out": click.option("--out", metavar="FORMAT=FILE", multiple=True, callback=_out,
+                        shell_complete=completing("files_of_formats"),
                         help="Write the result to a file as well.  [repeatable]"),
     "max_bytes": click.option("--max-bytes", metavar="N", type=click.IntRange(LEAST_BYTES),
                               help="How long markdown may be; else 65536, the limit of a GitHub comment."),
@@ -161,7 +177,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "verbose": click.option("--verbose", "-v", is_flag=True, help="Log each request on standard error."),
     "all": click.option("--all", "show_all", is_flag=True, help="List resources that stay as they are, too."),
     "detailed_exitcode": click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 if anything differs."),
-    "only": click.option("--only", metavar="CAUSE|OP,...", callback=_only,
+    "only": click.option("--only", metavar="CAUSE|OP,...", callback=_only, shell_complete=completing("causes_and_ops"),
                          help="Only fields of these causes and ops, such as drift or add,replace."),
     "max_changed": click.option("--max-changed", metavar="P", callback=_percent,
                                 help="Refuse to replace or remove on more than P % of the resources."),
@@ -170,11 +186,11 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "max_requests": click.option("--max-requests", metavar="N", type=click.IntRange(0),
                                  help="Refuse to begin what is forecast to take more calls than this."),
     "yes": click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal."),
-    "base": click.option("--base", metavar="REV|none",
+    "base": click.option("--base", metavar="REV|none", shell_complete=completing("bases"),
                          help="Take what this revision declares for what was applied last, in place of the ledger."),
-    "changed_since": click.option("--changed-since", metavar="REV",
+    "changed_since": click.option("--changed-since", metavar="REV", shell_complete=completing("revisions"),
                                   help="Only resources whose declaration differs from that of a revision."),
-    "mark_since": click.option("--mark-since", metavar="REV",
+    "mark_since": click.option("--mark-since", metavar="REV", shell_complete=completing("revisions"),
                                help="Tell apart what differs because of changes since they branched off a revision."),
     "blame": click.option("--blame", is_flag=True, help="Name the commit, author and date of each declared field."),
     "prune": click.option("--prune", is_flag=True,
