@@ -30,9 +30,10 @@ def adopt(**given: Any) -> int:
     is left as it is, and so is what git has changed as well (--conflicts), or may have (--unattributed).
 
     \b
-    Example:
+    Examples:
       reconciler adopt
       reconciler adopt --select 'thread/*' --yes
+      reconciler adopt manifests/support.yaml --conflicts --unattributed --yes
     """
     from reconciler.cli.applying import check_consent
     from reconciler.cli.drift import find_drift
@@ -130,7 +131,7 @@ def _read(path: Path, name: str) -> bytes:
     try:
         return read_file(path)
     except OSError as error:
-        raise ReconcilerError(f"cannot read {name}: {error.strerror}") from error
+        raise ReconcilerError(f"cannot read {name}: {error.strerror}; see whether it is there") from error
 
 
 def _write(chosen: Options, files: list[_Edited], mask: tuple[str, ...]) -> None:

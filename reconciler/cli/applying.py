@@ -119,7 +119,10 @@ def _fresh(report: Report, chosen: Options) -> Proposal:
     session = open_session(chosen, report, manifests=When.LATER)
     made = observe_and_plan(session, report, recording=True)
     if not session.declared and session.whole:
-        raise GuardRefused("the manifests declare nothing at all; that is more likely a mistake than a wish")
+        raise GuardRefused(
+            "the manifests declare nothing at all, more likely a mistake than a wish; see what `manifests` in the "
+            "settings names"
+        )
     judge_run(session, report, made.plan.changes, made.observation.refusals, outcomes_follow=True)
     book = Book(session, made.memory, report.parts["head"], "apply", whole=session.whole)
     return Proposal(session, made.plan.changes, scale_of(made.plan.changes), book)
@@ -198,7 +201,12 @@ def _get_consent(report: Report, proposal: Proposal, changes: Sequence[Change]) 
 def _check_guards(proposal: Proposal) -> None:
     reasons = refusals(proposal.changes, proposal.scale, _guards(proposal.session))
     if reasons:
-        raise GuardRefused("; ".join(reasons))
+        raise GuardRefused(f"{'; '.join(reasons)}; if that is meant, raise it by {_raised(reasons)}")
+
+
+def _raised(reasons: Sequence[str]) -> str:
+    """Return the options that raise the lines which were crossed; each reason begins with the name of its guard."""
+    return " and ".join(f"`--{reason.partition(' ')[0].replace('_', '-')}`" for reason in reasons)
 
 
 def _guards(session: Session) -> Guards:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import OUTPUT, READING, WHERE, Options, options
-from reconciler.cli.report import Report, reported
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from reconciler.cli.report import Report
 
 
 @click.command()
@@ -22,10 +23,12 @@ def baseline(**given: Any) -> int:
     told from what git has yet to change. What differs keeps the base that it had.
 
     \b
-    Example:
+    Examples:
       reconciler baseline
-      reconciler baseline --select 'thread/*'
+      reconciler baseline --select 'thread/*' --allow-rewind
     """
+    from reconciler.cli.report import reported
+
     chosen = Options(**given)
     return reported("plan", chosen, lambda report: _baseline(report, chosen))
 

@@ -99,7 +99,9 @@ def _command(folder: Path, *arguments: str, expect: int = 0) -> None:
     _show(f"reconciler {shlex.join(arguments)}")
     done = subprocess.run(_process(arguments), cwd=folder, env=_environment(), check=False)  # noqa: S603 - ours
     if done.returncode != expect:
-        raise ReconcilerError(f"the demo expected exit code {expect}, and got {done.returncode}")
+        raise ReconcilerError(
+            f"the demo expected exit code {expect}, and got {done.returncode}; see above what went wrong, and report it"
+        )
 
 
 def _process(arguments: Sequence[str]) -> list[str]:
@@ -134,7 +136,7 @@ def _post(address: str) -> str:
         with direct.open(request, timeout=PATIENCE) as answer:
             return json.dumps(json.load(answer))
     except (OSError, HTTPException, ValueError) as error:
-        raise ReconcilerError(f"the demo could not change the thread at {address}: {error}") from error
+        raise ReconcilerError(f"the demo could not change the thread at {address}: {error}; run it again") from error
 
 
 @contextmanager
@@ -154,5 +156,5 @@ def _announced(server: subprocess.Popen[str]) -> str:
     click.echo(line, nl=False)
     words = [word for word in line.split() if word.startswith("http://")]
     if not words:
-        raise ReconcilerError("the emulator did not start")
+        raise ReconcilerError("the emulator did not start; try `reconciler emulate --port 0` by itself")
     return words[0]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import OUTPUT, READING, WHERE, Options, options
-from reconciler.cli.report import Report, reported
 
 if TYPE_CHECKING:
     from typing import Any
 
     from reconciler.cli.planning import Made
+    from reconciler.cli.report import Report
     from reconciler.cli.session import Session
     from reconciler.compare import Change
     from reconciler.drift import Drift
@@ -25,16 +25,20 @@ def drift(**given: Any) -> int:
     """Tell what somebody changed outside git since the last apply. Exit code 2 if anything is found.
 
     Changes of git that wait for an apply are no drift. What a manifest names under `accept`, with just the value that
-    is found, is listed and raises no alarm, until its day is over.
+    is found, is listed and raises no alarm, until its day is over. A value that git or the ledger knew before is told
+    with its commit.
 
     \b
     Signs: + a key appeared   ~ a value changed   - a key vanished
 
     \b
-    Example:
+    Examples:
       reconciler drift
-      reconciler drift --format json --select 'thread/*'
+      reconciler drift --select 'thread/*' --format json --out json=drift.json
+      reconciler drift --now 2026-12-31 --all --blame
     """
+    from reconciler.cli.report import reported
+
     chosen = Options(**given)
     return reported("drift", chosen, lambda report: _drift(report, chosen))
 

@@ -15,6 +15,7 @@ import click
 
 from reconciler import manifest
 from reconciler.addresses import is_loopback_address
+from reconciler.cli.options import completing
 from reconciler.dialects import DIALECTS, Dialect
 from reconciler.emulator import live_behaviour
 from reconciler.emulator.mishaps import Mishap, MishapRule, Mishaps
@@ -35,9 +36,11 @@ PORT = 4010
 _WRITES = {name: dialect for name, dialect in DIALECTS.items() if dialect.settled}
 _MISHAPS = {str(mishap): mishap for mishap in Mishap}
 _EXAMPLE = """\b
-Example:
+Examples:
   reconciler emulate --seed manifests --writes thread=replace --fault 503=0.1
-  OPENAI_BASE_URL=http://127.0.0.1:4010/v1 OPENAI_API_KEY=any reconciler plan
+  reconciler emulate --host ::1 --port 0 --database kept.sqlite --latency 50
+  reconciler emulate --fault 429=0.2 --fault-seed 7 --retry-after 2
+  reconciler emulate --require-key EMULATOR_KEY
 """
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -69,7 +72,7 @@ def _key(_context: click.Context, _option: click.Parameter, value: str | None) -
         raise click.BadParameter("this is not the name of a variable; give the name, never the key itself.")
     key = os.environ.get(value, "")
     if not key:
-        raise click.BadParameter("the variable with this name is not set, or empty.")
+        raise click.BadParameter("the variable with this name is not set, or empty; export it first.")
     return key
 
 
@@ -77,7 +80,7 @@ def _mishaps(_context: click.Context, _option: click.Parameter, values: tuple[st
     told = [value.partition("=") for value in values]
     rules = tuple(MishapRule(_known("fault", name, _MISHAPS), _probability(share)) for name, _, share in told)
     if fsum(rule.probability for rule in rules) > 1:
-        raise click.BadParameter("the probabilities add up to more than 1.")
+        raise click.BadParameter("the probabilities add up to more than 1; lower them.")
     return rules
 
 
@@ -120,6 +123,7 @@ def _known(what: str, name: str, table: Mapping[str, T]) -> T:
     multiple=True,
     metavar="[KIND=]DIALECT",
     callback=_writes,
+    shell_complete=completing("dialects"),
     help=f"How updates are treated: {', '.join(_WRITES)}; by default as each kind's own.  [repeatable]",
 )
 @click.option(
@@ -136,6 +140,7 @@ def _known(what: str, name: str, table: Mapping[str, T]) -> T:
     multiple=True,
     metavar="NAME=PROBABILITY",
     callback=_mishaps,
+    shell_complete=completing("faults"),
     help=f"Let this share of the calls fail: {', '.join(_MISHAPS)}.  [repeatable]",
 )
 @click.option("--fault-seed", default=0, type=int, help="Another number brings other calls to fail.")
@@ -161,8 +166,9 @@ def emulate(
 ) -> None:
     """Serve the embedded API on loopback.
 
-    Every kind is served below /v1, with the limits and the error texts of the real API. The base URL is
-    printed when the emulator is ready.
+    Every kind is served below /v1, with the limits and the error texts of the real API, to anything that speaks HTTP.
+    The base URL is printed when the emulator is ready; set OPENAI_BASE_URL to it, or a target's base_url. Ctrl-C or
+    SIGTERM end it. Targets with `provider: emulator` need no server: they have the same inside the process.
     """
     behaviour, mishaps = live_behaviour(writes, key), Mishaps(rules, latency, retry_after, fault_seed)
     with _store(database) as store:

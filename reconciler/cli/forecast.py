@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reconciler.cli.progress import duration
 from reconciler.errors import GuardRefused
 from reconciler.gateway.pacing import expected_seconds
 from reconciler.words import amount
@@ -33,7 +34,7 @@ def forecast(session: Session, calls: Calls) -> str:
     nothing is known there is no time to tell.
     """
     seconds = _seconds(session, calls)
-    return f"{calls}, about {_duration(seconds)}" if seconds is not None else str(calls)
+    return f"{calls}, about {duration(seconds)}" if seconds is not None else str(calls)
 
 
 def check_requests(session: Session, calls: Calls, made: int = 0) -> None:
@@ -41,7 +42,10 @@ def check_requests(session: Session, calls: Calls, made: int = 0) -> None:
     allowed, whole = session.options.max_requests, calls.reads + calls.writes + made
     if allowed is not None and whole > allowed:
         before = f" after {amount(made, 'read')}" if made else ""
-        raise GuardRefused(f"--max-requests allows {amount(allowed, 'call')}, and this takes {whole}: {calls}{before}")
+        raise GuardRefused(
+            f"--max-requests allows {amount(allowed, 'call')}, and this takes {whole}: {calls}{before}; "
+            "raise it, or take less by --select"
+        )
 
 
 def _seconds(session: Session, calls: Calls) -> float | None:
@@ -55,12 +59,3 @@ def _seconds(session: Session, calls: Calls) -> float | None:
     # A write takes the time of two calls: a read goes before it.
     writes = expected_seconds(calls.writes, max(reading, writing), read + write, width)
     return looks + writes + max(pacer.delay("GET"), pacer.delay("POST") if calls.writes else 0.0)
-
-
-_MINUTES, _HOURS = 120, 7200
-
-
-def _duration(seconds: float) -> str:
-    if seconds < _MINUTES:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < _HOURS else f"{seconds / 3600:.1f} h"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import WHERE, Options, options
+from reconciler.cli.options import WHERE, Options, completing, options
 
 if TYPE_CHECKING:
     from typing import Any
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="KIND/ID...")
+@click.argument("names", nargs=-1, required=True, metavar="KIND/ID...", shell_complete=completing("recorded"))
 @options(*WHERE, "color", "quiet")
 def forget(names: tuple[str, ...], **given: Any) -> int:
     """Take released resources out of the ledger; what is on them stays, and is none of ours any more.
 
-    Globs match as they do in --select. `reconciler plan` lists what is released.
+    A resource is released when it has left the manifests; `reconciler plan` lists what is. To remove our keys from it
+    first, use `apply --prune`. Names may be globs, which match as they do in --select.
 
     \b
-    Example:
+    Examples:
       reconciler forget thread/thread_abc123
-      reconciler forget 'conversation/*'
+      reconciler forget 'conversation/*' --quiet
     """
     from reconciler.cli.memory import remember
     from reconciler.cli.output import say
@@ -58,5 +59,7 @@ def _released(session: Session, memory: Memory, name: str) -> list[Ref]:
     if found:
         return found
     if any(matches(str(one.ref), (name,)) for one in session.declared):
-        raise WrongUsage(f"{name} is declared by a manifest; only what left the manifests can be forgotten")
+        raise WrongUsage(
+            f"{name} is declared by a manifest; remove it there first: only what left them can be forgotten"
+        )
     raise WrongUsage(f"no released resource is named {name}; `reconciler plan` lists those that there are")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import WHERE, Options, options
+from reconciler.cli.options import WHERE, Options, completing, options
 
 if TYPE_CHECKING:
     from typing import Any
@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=completing("runs"))
 @click.option("--limit", metavar="N", type=click.IntRange(1), default=20, show_default=True, help="Runs to list.")
 @options(*WHERE, "format", "color")
 def history(run: str | None, limit: int, **given: Any) -> int:
     """List the runs that the ledger records: who, when, which commit, what. With RUN, each field that it wrote.
 
+    RUN is the id of a run, or the beginning of one that no other begins with. As text and as JSON only.
+
     \b
-    Example:
+    Examples:
       reconciler history
+      reconciler history --limit 5 --format json
       reconciler history 20261122T141037Z-1a2b3c
     """
     from reconciler.cli.memory import fetched, tell_notes

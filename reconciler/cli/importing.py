@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import WHERE, Options, options
+from reconciler.cli.options import WHERE, Options, completing, options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,19 +21,32 @@ if TYPE_CHECKING:
 
 
 @click.command("import")
-@click.argument("names", nargs=-1, metavar="[KIND/ID]...")
-@click.option("--ids-from", metavar="FILE|-", help="Read more of them from a file, or standard input: one a line.")
-@click.option("--into", metavar="FILE", help="The manifest to write or extend; else it goes to standard output.")
+@click.argument("names", nargs=-1, metavar="[KIND/ID]...", shell_complete=completing("importable"))
+@click.option(
+    "--ids-from",
+    metavar="FILE|-",
+    shell_complete=completing("paths"),
+    help="Read more of them from a file, or standard input: one a line.",
+)
+@click.option(
+    "--into",
+    metavar="FILE",
+    shell_complete=completing("paths"),
+    help="The manifest to write or extend; else it goes to standard output.",
+)
 @options(*WHERE, "parallelism", "verbose", "color", "quiet")
 def command(names: tuple[str, ...], ids_from: str | None, into: str | None, **given: Any) -> int:
     """Write what exists into a manifest, so that the next plan finds nothing to do.
 
-    What is declared already is left alone, and so is what no manifest may hold; both are told.
+    What is declared already is left alone, and so is what no manifest may hold; both are told. Without --into the
+    manifest goes to standard output.
 
     \b
-    Example:
+    Examples:
       reconciler import thread/thread_abc123 --into manifests/support.yaml
-      psql -Atc 'select id from threads' | sed 's|^|thread/|' | reconciler import --ids-from - --into manifests/all.yaml
+      reconciler import --ids-from ids.txt --parallelism 8 --verbose
+      sed 's|^|thread/|' threads.txt | \\
+        reconciler import --ids-from - --into manifests/all.yaml
     """
     from reconciler.cli.output import say
     from reconciler.cli.planning import look
@@ -75,7 +88,7 @@ def _lines(chosen: Options, ids_from: str | None) -> Iterator[str]:
         text = data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
-        raise WrongUsage(f"cannot read {ids_from}: {reason}") from error
+        raise WrongUsage(f"cannot read {ids_from}: {reason}; name a file with a KIND/ID on each line") from error
     yield from (line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
 
 
@@ -92,7 +105,8 @@ def _ref(name: str) -> Ref:
     if kind not in KINDS:
         raise WrongUsage(f"there is no kind {shown(kind)}; {meant(kind, KINDS)}")
     if not KINDS[kind].valid_id(own):
-        raise WrongUsage(f"{shown(own)} is no id of a {KINDS[kind].noun}")
+        form = "parent/child, both" if KINDS[kind].nested else "an id"
+        raise WrongUsage(f"{shown(own)} is no id of a {KINDS[kind].noun}: write {form} of A-Z a-z 0-9 . _ : -")
     return Ref(kind, own)
 
 
@@ -177,4 +191,4 @@ def _before(path: Path | None, name: str) -> bytes | None:
     try:
         return read_file(path)
     except OSError as error:
-        raise WrongUsage(f"cannot read {name}: {error.strerror}") from error
+        raise WrongUsage(f"cannot read {name}: {error.strerror}; name another file by --into") from error

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from reconciler.cli.options import Options
-from reconciler.cli.output import say
+from reconciler.cli.output import room_on, say
 from reconciler.dialects import AUTO
 from reconciler.kinds import KINDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from reconciler.kinds import Kind
 
 
@@ -30,7 +33,8 @@ def kinds(form: str) -> None:
       reconciler kinds
       reconciler kinds --format json
     """
-    text = json.dumps([_row(kind) for kind in KINDS.values()], indent=2) if form == "json" else _table()
+    width = room_on(sys.stdout, Options()).width
+    text = json.dumps([_row(kind) for kind in KINDS.values()], indent=2) if form == "json" else _table(width)
     say(f"{text}\n", Options())
 
 
@@ -60,10 +64,38 @@ def _cells(kind: Kind) -> dict[str, object]:
     return cells
 
 
-def _table() -> str:
+_FIRST: Sequence[str] = ("kind", "path", "writes")
+"""What stands in the first line of a kind where one line cannot hold all of it."""
+
+
+def _table(width: int | None) -> str:
+    """Return the table: a line for each kind, and where the terminal is too narrow for that, lines below it."""
     rows = [_cells(kind) for kind in KINDS.values()]
     lines = [[*rows[0]], *([str(cell or "-") for cell in row.values()] for row in rows)]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+    table = _columns(lines)
+    if width is None or max(map(len, table)) <= width:
+        return "\n".join(table)
+    names = _FIRST
+    heads = _columns([names, *([str(row[name]) for name in names] for row in rows)])
+    if max(map(len, heads)) > width:
+        names, heads = _FIRST[:1], ["kinds", *(str(row["kind"]) for row in rows)]
+    below = [_below(row, names, width) for row in rows]
+    return "\n".join([heads[0], *(line for head, more in zip(heads[1:], below, strict=True) for line in (head, *more))])
+
+
+def _columns(lines: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def _below(row: Mapping[str, object], told: Sequence[str], width: int) -> list[str]:
+    """Return what the first line has not told, as many parts in a line as fit."""
+    lines = [""]
+    for part in (f"{name}: {value}" for name, value in row.items() if value and name not in told):
+        longer = f"{lines[-1]}; {part}" if lines[-1] else f"    {part}"
+        if len(longer) < width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines[-1] += ";"
+            lines.append(f"    {part}")
+    return lines

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import WHERE, Options, options
+from reconciler.cli.options import WHERE, Options, completing, options
 
 if TYPE_CHECKING:
     from typing import Any
@@ -28,14 +28,17 @@ def ledger() -> None:
 
 
 @ledger.command()
-@click.argument("names", nargs=-1, metavar="[KIND/ID]...")
+@click.argument("names", nargs=-1, metavar="[KIND/ID]...", shell_complete=completing("recorded"))
 @options(*WHERE, "format", "color")
 def show(names: tuple[str, ...], **given: Any) -> int:
     """Show the base of each resource: what was last applied to it, field by field. Names may be globs.
 
+    As text and as JSON only.
+
     \b
-    Example:
+    Examples:
       reconciler ledger show
+      reconciler ledger show 'thread/*' --target local --color never
       reconciler ledger show thread/thread_abc123 --format json
     """
     from reconciler.cli.memory import fetched, tell_notes
@@ -52,7 +55,9 @@ def show(names: tuple[str, ...], **given: Any) -> int:
     found = fetched(session, report)
     tell_notes(report, chosen)
     if found is None:
-        raise WrongUsage("there is no ledger of this target here; the first apply makes one")
+        raise WrongUsage(
+            "there is no ledger of this target here; the first `reconciler apply` makes one, `git fetch` brings one"
+        )
     bases = {ref: masked_base(base, session.target.mask) for ref, base in _chosen(found, names).items()}
     if chosen.format == "json":
         say(dumped(past.ledger_content(found.tip, found.applied, bases)) + "\n", chosen)
@@ -71,5 +76,7 @@ def _chosen(found: Ledger, names: tuple[str, ...]) -> dict[Ref, Base]:
         return everything
     chosen = {ref: base for ref, base in everything.items() if matches(str(ref), names)}
     if not chosen:
-        raise WrongUsage(f"the ledger has nothing of {shown(' '.join(names))}")
+        raise WrongUsage(
+            f"the ledger has nothing of {shown(' '.join(names))}; `reconciler ledger show` lists what it has"
+        )
     return chosen

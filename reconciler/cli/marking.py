@@ -44,7 +44,7 @@ def mark(session: Session, report: Report, revision: str) -> None:
 def _branched_off(repository: Repository | None, revision: str) -> str:
     """Return the commit that HEAD has in common with a revision; the revision itself where there is none here."""
     if repository is None:
-        raise WrongUsage("--mark-since names a revision of git, and there is no repository here")
+        raise WrongUsage("--mark-since names a revision of git, and there is no repository here; leave it out")
     commit = commit_of(repository, revision)
     if commit is None:
         raise WrongUsage(f"git knows no commit by the name {revision} here; fetch it first (in CI: `fetch-depth: 0`)")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import OUTPUT, Options, options
+from reconciler.cli.options import OUTPUT, Options, completing, options
 
 if TYPE_CHECKING:
     from typing import Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("merge-reports")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", shell_complete=completing("paths"))
 @options("directory", *OUTPUT)
 def merge_reports(files: tuple[str, ...], **given: Any) -> int:
     """Make one document of the documents of a run's shards, and end with the exit code that counts of theirs.
@@ -25,10 +25,10 @@ def merge_reports(files: tuple[str, ...], **given: Any) -> int:
     run is refused; a shard without a document is an error in the merged one.
 
     \b
-    Example:
+    Examples:
       reconciler plan --shard 1/2 --out json=shard-1.json
       reconciler plan --shard 2/2 --out json=shard-2.json
-      reconciler merge-reports shard-*.json --out json=plan.json
+      reconciler merge-reports shard-1.json shard-2.json --out json=plan.json
     """
     from reconciler.cli.output import check_files, deliver, write_files
     from reconciler.masks import masked
@@ -55,7 +55,7 @@ def _read(files: tuple[str, ...], chosen: Options) -> dict[str, Document]:
     problems: list[Problem] = []
     for file in files:
         if file in documents:
-            raise WrongUsage(f"{file} is named twice")
+            raise WrongUsage(f"{file} is named twice; name each file once")
         try:
             documents[file] = read_plan(chosen.at(file), replace(chosen, paths=(file,)))
         except InvalidInput as unsound:

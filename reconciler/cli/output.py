@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.progress import columns_of, step_aside
 from reconciler.errors import ConsentRefused, ReconcilerError, WrongUsage
 from reconciler.render import Room, rendered
 from reconciler.words import plain
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 def room_on(stream: TextIO, options: Options) -> Room:
     """Return how much room a stream has: columns where it is a terminal (COLUMNS overrides them), else any number."""
-    columns = shutil.get_terminal_size().columns if stream.isatty() else None
-    return Room(width=columns, max_bytes=options.max_bytes)
+    return Room(width=columns_of(stream) if stream.isatty() else None, max_bytes=options.max_bytes)
 
 
 def deliver(document: Document, options: Options) -> None:
@@ -43,6 +42,7 @@ def deliver(document: Document, options: Options) -> None:
 def say(text: str, options: Options, *, err: bool = False) -> None:
     """Print styled text, with its colours where they are wanted. A reader that went away is no error."""
     stream = sys.stderr if err else sys.stdout
+    step_aside()
     try:
         click.echo(text, nl=False, err=err, color=wants_color(options.color, stream.isatty(), os.environ))
         stream.flush()
@@ -52,7 +52,9 @@ def say(text: str, options: Options, *, err: bool = False) -> None:
         if err:
             return  # there is nobody left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        raise ReconcilerError(f"cannot write to standard output: {error.strerror}") from error
+        raise ReconcilerError(
+            f"cannot write to standard output: {error.strerror}; make room, or send it elsewhere"
+        ) from error
 
 
 def notice(line: str, options: Options) -> None:
@@ -66,12 +68,13 @@ def confirm(question: str, word: str = "yes") -> None:
     click.echo(plain(f"{question} Type {word}: "), err=True, nl=False)
     answer = sys.stdin.readline().strip()
     if answer != word and (word, answer.lower()) != ("yes", "yes"):
-        raise ConsentRefused("not confirmed; nothing was written")
+        raise ConsentRefused(f"not confirmed; nothing was written (type {word} at the question, or say --yes)")
 
 
 def wants_color(choice: str, terminal: bool, environment: Mapping[str, str]) -> bool:  # noqa: FBT001 - a fact, not a mode
-    """Tell whether to colour: NO_COLOR (no-color.org) counts unless colours were asked for by name."""
-    return choice == "always" or (choice == "auto" and terminal and not environment.get("NO_COLOR"))
+    """Tell whether to colour: NO_COLOR (no-color.org) and dumb terminals count unless colours were asked for."""
+    plain_only = environment.get("NO_COLOR") or environment.get("TERM") == "dumb"
+    return choice == "always" or (choice == "auto" and terminal and not plain_only)
 
 
 def check_files(options: Options) -> None:
@@ -79,13 +82,13 @@ def check_files(options: Options) -> None:
     for _, name in options.out:
         path = options.at(name).resolve()
         if path.is_dir():
-            raise WrongUsage(f"--out: {name} is a folder")
+            raise WrongUsage(f"--out: {name} is a folder; name a file in it")
         if not path.parent.is_dir():
-            raise WrongUsage(f"--out: there is no folder {path.parent}")
+            raise WrongUsage(f"--out: there is no folder {path.parent}; create it, or name another")
         # A regular file is replaced by a new one in its folder; anything else is written to as it is.
         place = path if path.exists() and not path.is_file() else path.parent
         if not os.access(place, os.W_OK):
-            raise WrongUsage(f"--out: {name} cannot be written")
+            raise WrongUsage(f"--out: {name} cannot be written; name a file that you may write")
 
 
 def write_files(document: Document, options: Options) -> list[ReconcilerError]:
@@ -113,7 +116,9 @@ def write_file(path: Path, content: str | bytes) -> None:
         else:
             _replace(path, data)
     except OSError as error:
-        raise ReconcilerError(f"cannot write {path}: {error.strerror or error}") from error
+        raise ReconcilerError(
+            f"cannot write {path}: {error.strerror or error}; make that possible, or name another file"
+        ) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -121,7 +126,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ReconcilerError(f"cannot create {folder}: {error.strerror}") from error
+        raise ReconcilerError(f"cannot create {folder}: {error.strerror}; create it, or name another file") from error
 
 
 def _replace(path: Path, data: bytes) -> None:

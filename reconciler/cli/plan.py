@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import OUTPUT, READING, TOLD, WHERE, Options, options
-from reconciler.cli.report import Report, reported
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from reconciler.cli.report import Report
 
 
 @click.command()
@@ -18,16 +19,29 @@ if TYPE_CHECKING:
 def plan(**given: Any) -> int:
     """Read the current metadata, show what differs from the manifests, and why.
 
-    Nothing is written. A plan that was saved as JSON can be shown by `show` and carried out by `apply`.
+    Nothing is written: no other call than GET is ever sent. Each field that differs has a cause: pending (git has
+    changed since the last apply), drift (the API has), conflict (both have), or unattributed (nobody knows what was
+    applied last). A plan that was saved as JSON can be shown by `show` and carried out by `apply`.
+
+    With a PATH only the manifests there are read, and nothing else is looked at.
 
     \b
     Signs: + add a key   ~ replace a value   - remove a key
 
     \b
-    Example:
+    Examples:
       reconciler plan
-      reconciler plan --select 'thread/*' --out json=plan.json
+      reconciler plan --select 'thread/*' --out json=plan.json --quiet
+      reconciler plan manifests/support.yaml --all --blame --color never
+      reconciler plan --target production --parallelism 8 --max-requests 500 -v
+      reconciler plan --only pending,remove --prune --detailed-exitcode
+      reconciler plan --changed-since origin/main --mark-since origin/main
+      reconciler plan --offline --base origin/main --format json
+      reconciler plan --shard 1/2 -C . --config reconciler.yaml
+      reconciler plan --out markdown=plan.md --max-bytes 60000
     """
+    from reconciler.cli.report import reported
+
     chosen = Options(**given)
     return reported("plan", chosen, lambda report: _plan(report, chosen))
 

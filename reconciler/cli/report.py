@@ -6,12 +6,16 @@ A document is written before the process ends, whatever happened; so every comma
 
 from __future__ import annotations
 
+import os
+import sys
 import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from reconciler.cli.output import check_files, deliver, say, write_files
+from reconciler.cli.advice import advised
+from reconciler.cli.output import check_files, deliver, notice, room_on, say, write_files
 from reconciler.cli.signals import delivering
+from reconciler.cli.suggestion import suggestions
 from reconciler.document import Document, DocumentKind, Reason, ShardPart, finding
 from reconciler.errors import ExitCode, Problem, ReconcilerError, Terminated, WrongUsage, internal_fault, worst
 from reconciler.masks import masked
@@ -42,7 +46,7 @@ class Report:
     def note(self, code: ExitCode, *problems: Problem) -> None:
         """Add entries to `errors`, and a code that the run may end with."""
         self.codes.append(code)
-        self.problems += problems
+        self.problems += map(advised, problems)
 
     def remark(self, code: str, message: str) -> None:
         """Add something that a reader should know beside the result; it changes no exit code."""
@@ -75,27 +79,62 @@ class Report:
 
 def reported(kind: DocumentKind, options: Options, work: Callable[[Report], None]) -> int:
     """Do the work of a command, deliver its document, and return its exit code."""
-    report = Report(kind, parts={"shard": _shard_part(options)})
-    failed = False
+    report = begun(kind, options)
+    failed = filled(report, options, _beside_a_watch(options, work) if kind == "apply" else work)
+    with delivering():
+        _deliver(report, options, failed=failed)
+        if options.format == "text" and not options.quiet:
+            for said in suggestions(report.view(), options):
+                notice(said, options)
+    return report.exit_code
+
+
+def begun(kind: DocumentKind, options: Options) -> Report:
+    """Return the report of a command that begins."""
+    return Report(kind, parts={"shard": _shard_part(options)})
+
+
+def filled(report: Report, options: Options, work: Callable[[Report], None]) -> bool:
+    """Do the work of a command; whatever ends it early is in the report. Tell whether anything did."""
     try:
         check_files(options)
-        _check_shard(kind, options)
+        _check_shard(report.kind, options)
         work(report)
     except ReconcilerError as error:
         report.fail(error)
-        failed = True
     except KeyboardInterrupt:
         report.interrupted(ExitCode.INTERRUPTED, "SIGINT")
-        failed = True
     except Terminated:
         report.interrupted(ExitCode.TERMINATED, "SIGTERM")
-        failed = True
     except Exception as error:  # noqa: BLE001 - a mistake of ours must not cost the document, nor show a trace
         report.note(ExitCode.ERROR, Problem("internal", _internal(error, options)))
-        failed = True
-    with delivering():
-        _deliver(report, options, failed=failed)
-    return report.exit_code
+    else:
+        return False
+    return True
+
+
+def _beside_a_watch(options: Options, work: Callable[[Report], None]) -> Callable[[Report], None]:
+    """Return the work of an apply so that no run of a watch on its target writes meanwhile, and that one is told of.
+
+    It raises `AtWork` where a run of a watch writes just now.
+    """
+
+    def beside(report: Report) -> None:
+        from reconciler.settings import resolve
+        from reconciler.watching.lock import locks_around
+
+        try:
+            found = resolve(cwd=options.cwd, env=os.environ, config=options.config, target=options.target)
+            locks = locks_around(found.root, found.target.name)
+        except ReconcilerError:  # the work will say so, with all else that is wrong
+            work(report)
+            return
+        with locks.beside() as watch:
+            if watch is not None:
+                report.remark("watched", f"{watch} is at work on target {found.target.name} from this checkout, too")
+            work(report)
+
+    return beside
 
 
 def _check_shard(kind: DocumentKind, options: Options) -> None:
@@ -129,7 +168,7 @@ def _internal(error: Exception, options: Options) -> str:
         say("".join(f"{plain(line)}\n" for line in [*lines, type(error).__name__]), options, err=True)
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
-    return f"{internal_fault(error).message}; --verbose shows where it happened"
+    return internal_fault(error).message
 
 
 def _deliver(report: Report, options: Options, *, failed: bool) -> None:
@@ -150,9 +189,9 @@ def _show(report: Report, options: Options, *, failed: bool) -> None:
     if options.format != "text":
         deliver(document, options)
     elif report.told is not None:
-        say(terminal.application(document, report.told), options)
+        say(terminal.application(document, report.told, room_on(sys.stdout, options)), options)
     elif failed and (report.kind != "validate" or ExitCode.USAGE in report.codes):
         # What kept a command from having a result is no result: it goes to standard error.
-        say(terminal.errors(document), options, err=True)
+        say(terminal.errors(document, room_on(sys.stderr, options)), options, err=True)
     else:
         deliver(document, options)

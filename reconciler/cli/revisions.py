@@ -158,7 +158,9 @@ def changed_since(
 
 
 def _no_git(option: str, settings: Settings) -> str:
-    return f"{option} names a revision of git, and {shown(str(settings.root))} is in no git repository"
+    return (
+        f"{option} names a revision of git, and {shown(str(settings.root))} is in no git repository; leave it out there"
+    )
 
 
 def _unknown(revision: str) -> str:

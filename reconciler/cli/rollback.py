@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import GUARDS, OUTPUT, WHERE, Options, options
+from reconciler.cli.options import GUARDS, OUTPUT, WHERE, Options, completing, options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=completing("runs"))
 @options(*WHERE, "parallelism", "max_requests", "verbose", *GUARDS, "yes", *OUTPUT)
 def rollback(run: str | None, **given: Any) -> int:
     """Give every field that one apply wrote the value that it had before; the last apply, unless RUN names another.
 
     Shows the plan and asks. A resource on which such a field has moved since is stale, and left alone. Git is ahead
-    afterwards: revert the commit first, or the next apply brings it back. `reconciler history` lists the runs.
+    afterwards: revert the commit first, or the next apply brings it back. `reconciler history` lists the runs; the
+    beginning of the id of one is enough.
 
     \b
-    Example:
+    Examples:
       reconciler rollback
-      reconciler rollback 20261122T141037Z-1a2b3c
+      reconciler rollback 20261122T141037Z-1a2b3c --yes --max-changed 100%
     """
     from reconciler.cli.report import reported
 
@@ -95,7 +96,9 @@ def find_run(session: Session, name: str | None) -> Run:
     if name is None:
         last = next((run for run in _in_effect(runs) if run.kind == "apply" and run.touched), None)
         if last is None:
-            raise WrongUsage("the ledger has no apply that could be turned back")
+            raise WrongUsage(
+                "the ledger has no apply that could be turned back; `reconciler history` lists what it has"
+            )
         return last
     found = [run for run in runs if run.id.startswith(name)]
     if len(found) == 1:

@@ -66,7 +66,10 @@ class Session:
         self.selected = self.chosen(declared)
         options = self.options
         if options.select and options.changed_since is None and not any(_matching(declared, options)):
-            raise WrongUsage(f"--select {' '.join(options.select)} matches none of {len(declared)} resources")
+            raise WrongUsage(
+                f"--select {' '.join(options.select)} matches none of {len(declared)} resources; "
+                "write a glob on KIND/ID, which is case-sensitive"
+            )
 
     def chosen(self, resources: Iterable[Desired]) -> tuple[Desired, ...]:
         """Return those among some resources that are selected and fall to the shard."""
@@ -266,7 +269,7 @@ def need_repository(session: Session) -> Repository:
     """Return the repository around the settings; raises `WrongUsage` outside of any, and as `known_repository`."""
     found = known_repository(session)
     if found is None:
-        raise WrongUsage("this is no git repository: there is no ledger, and none can be kept")
+        raise WrongUsage("this is no git repository: there is no ledger, and none can be kept; make one by `git init`")
     return found
 
 
@@ -303,7 +306,9 @@ def declared(session: Session, report: Report) -> tuple[Desired, ...]:
 
     changed = changed_since(session.settings, session.manifest_paths, session.repository, revision, session.cache)
     if session.options.paths and not changed.files:
-        raise WrongUsage(f"no manifests (*.yaml, *.yml) at {', '.join(session.options.paths)}")
+        raise WrongUsage(
+            f"no manifests (*.yaml, *.yml) at {', '.join(session.options.paths)}; name a file or folder that has some"
+        )
     untold = sorted(changed.unknown | changed.unreadable)
     if untold:
         names = ", ".join(untold[:_NAMED]) + (f" and {len(untold) - _NAMED} more" if len(untold) > _NAMED else "")
@@ -345,7 +350,9 @@ def find_manifests(found: Settings, options: Options) -> manifest.Found:
     """Look for the manifests: those at the paths given, or the target's."""
     files = manifest.find(manifest_paths(found, options), root=found.root, skip=found.own_files)
     if options.paths and not files.files and not files.problems:
-        raise WrongUsage(f"no manifests (*.yaml, *.yml) at {', '.join(options.paths)}")
+        raise WrongUsage(
+            f"no manifests (*.yaml, *.yml) at {', '.join(options.paths)}; name a file or folder that has some"
+        )
     return files
 
 
@@ -358,7 +365,7 @@ def manifest_paths(found: Settings, options: Options) -> tuple[Path, ...]:
 
 def _existing(path: Path, name: str) -> Path:
     if not path.exists():
-        raise WrongUsage(f"{name} does not exist")
+        raise WrongUsage(f"{name} does not exist; name a manifest, or a folder of them")
     return path
 
 

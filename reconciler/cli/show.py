@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import OUTPUT, Options, options
+from reconciler.cli.options import OUTPUT, Options, completing, options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("planfile")
+@click.argument("planfile", shell_complete=completing("paths"))
 @options("directory", *OUTPUT)
 def show(planfile: str, **given: Any) -> int:
-    """Show a saved plan, or the document of an apply, in any format.
+    """Show a saved plan, or the document of an apply, in any format. Nobody is asked anything.
+
+    A file that was edited or cut, or is of another major version of the format, is refused.
 
     \b
-    Example:
+    Examples:
       reconciler plan --out json=plan.json
       reconciler show plan.json
+      reconciler show plan.json --format markdown --max-bytes 60000
     """
     from reconciler.cli.output import check_files, deliver, write_files
     from reconciler.errors import ExitCode
@@ -54,5 +57,7 @@ def read_plan(file: Path, chosen: Options) -> Document:
         problem = Problem("not_json", "this is no plan file: it is not UTF-8", Location(name, 1, 1))
         raise InvalidInput(problem) from error
     except OSError as error:
-        raise WrongUsage(f"cannot read {name}: {error.strerror}") from error
+        raise WrongUsage(
+            f"cannot read {name}: {error.strerror}; `reconciler plan --out json=FILE` writes one"
+        ) from error
     return planfile.loads(text, name)

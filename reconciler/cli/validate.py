@@ -7,25 +7,29 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import OUTPUT, WHERE, Options, options
-from reconciler.cli.report import Report, reported
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from reconciler.cli.report import Report
 
 
 @click.command()
 @options("paths", *WHERE, *OUTPUT)
 def validate(**given: Any) -> int:
-    """Check manifests and settings, offline.
+    """Check manifests and settings. It works offline: nobody is asked anything.
 
     Every problem of all files is listed in one run, each with its place and what to do about it. Exit code 3 if
     there are any.
 
     \b
-    Example:
+    Examples:
       reconciler validate
       reconciler validate manifests/support.yaml --format json
+      reconciler validate -C . --config reconciler.yaml --quiet
     """
+    from reconciler.cli.report import reported
+
     chosen = Options(**given)
     return reported("validate", chosen, lambda report: _validate(report, chosen))
 

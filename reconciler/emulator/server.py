@@ -59,7 +59,9 @@ async def serve(
     `ReconcilerError` where the address is not of this machine alone or cannot be listened on.
     """
     if not is_loopback_address(host):
-        raise ReconcilerError(f"The emulator listens on loopback addresses only, and {host} is none.")
+        raise ReconcilerError(
+            f"the emulator listens on loopback addresses only, and {host} is none; use 127.0.0.1 or ::1"
+        )
     allow_open_files(OPEN_FILES)
     desk = _Desk(store, behaviour or live_behaviour(), mishaps)
     runner = web.ServerRunner(web.Server(desk.respond, access_log=None), shutdown_timeout=FAREWELL)
@@ -74,7 +76,9 @@ async def _listening(runner: web.ServerRunner, host: str, port: int) -> Server:
     try:
         await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
     except OSError as error:
-        raise ReconcilerError(f"Cannot listen on {host}, port {port}: {error.strerror}.") from error
+        raise ReconcilerError(
+            f"cannot listen on {host}, port {port}: {error.strerror}; choose another one by --port (0: a free one)"
+        ) from error
     return Server(host, runner.addresses[0][1])
 
 

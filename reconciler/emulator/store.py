@@ -190,7 +190,9 @@ class SqliteStore:
             try:
                 return step()
             except (sqlite3.Error, ValueError) as error:
-                raise ReconcilerError(f"The database {self._path} cannot be used: {error}.") from error
+                raise ReconcilerError(
+                    f"the database {self._path} cannot be used: {error}; move it away to begin with a new one"
+                ) from error
 
 
 @contextmanager
@@ -203,7 +205,9 @@ def opened(path: Path) -> Iterator[SqliteStore]:
         _prepare_folder(path.parent)
         connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
-        raise ReconcilerError(f"The database {path} cannot be opened: {error}.") from error
+        raise ReconcilerError(
+            f"the database {path} cannot be opened: {error}; create its folder, or name another file"
+        ) from error
     with closing(connection):
         _prepare(connection, path)
         yield SqliteStore(connection, path)
@@ -227,14 +231,16 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             # SQLite does not wait on its own when two processes turn the log of a new file on at the same moment.
             busy = getattr(error, "sqlite_errorcode", 0) & _PRIMARY == sqlite3.SQLITE_BUSY
             if not busy or time.monotonic() > deadline:
-                raise ReconcilerError(f"The file {path} cannot be used as a database: {error}.") from error
+                raise ReconcilerError(
+                    f"the file {path} cannot be used as a database: {error}; name another file"
+                ) from error
             time.sleep(_PAUSE)
 
 
 def _make(connection: sqlite3.Connection, path: Path) -> None:
     application, tables = _owner(connection)
     if application != APPLICATION and (application, tables) != (0, 0):
-        raise ReconcilerError(f"The file {path} is a database of another program; name another file.")
+        raise ReconcilerError(f"the file {path} is a database of another program; name another file")
     connection.execute("PRAGMA journal_mode = WAL")
     # With the log, every commit outlives the process without waiting for the disk.
     connection.execute("PRAGMA synchronous = NORMAL")

@@ -234,7 +234,9 @@ def record(
         ours = _committed(repository, target, head, shards, _run_files(run), parents, subject(run))
         return _in_place(repository, known, ours)
     except GitFailed as error:
-        raise NotRecorded(f"the run could not be recorded in {ref_of(target)}: {error}") from error
+        raise NotRecorded(
+            f"the run could not be recorded in {ref_of(target)}: {error}; mend that, and the next apply records it"
+        ) from error
 
 
 def _in_place(repository: Repository, known: Ledger | None, ours: Ledger) -> Recorded:
@@ -246,7 +248,9 @@ def _in_place(repository: Repository, known: Ledger | None, ours: Ledger) -> Rec
             return wanted
         there = read(repository, ours.target)
         wanted = unite(repository, known, ours, there) if there else Recorded(ours)
-    raise NotRecorded(f"the run could not be recorded in {ref}: other processes kept moving it")
+    raise NotRecorded(
+        f"the run could not be recorded in {ref}: other processes kept moving it; the next apply records it"
+    )
 
 
 def unite(repository: Repository, origin: Ledger | None, ours: Ledger, theirs: Ledger) -> Recorded:

@@ -58,7 +58,7 @@ def fetch(repository: Repository, target: str, remote: str) -> tuple[Dispute, ..
         tip = here.tip if here else None
         if wanted.ledger.tip == tip or objects.move(repository, ref_of(target), wanted.ledger.tip, tip):
             return wanted.disputed
-    raise NotRecorded(f"{ref_of(target)} could not be brought up to that of a remote: it kept moving")
+    raise NotRecorded(f"{ref_of(target)} could not be brought up to that of a remote: it kept moving; run this again")
 
 
 def push(repository: Repository, target: str, remote: str) -> tuple[Dispute, ...]:
@@ -69,7 +69,9 @@ def push(repository: Repository, target: str, remote: str) -> tuple[Dispute, ...
     try:
         return _pushed(repository, target, remote)
     except (GitFailed, InvalidInput, NotRecorded) as error:
-        message = f"{ref_of(target)} could not be pushed to {remote}: {error}"
+        message = (
+            f"{ref_of(target)} could not be pushed to {remote}: {error}; it is kept here, and the next apply pushes it"
+        )
         raise NotPushed(remotes.without_password(message)) from error
 
 

@@ -1,27 +1,29 @@
 """The document as text for people at a terminal.
 
-Colours say the same as the signs (`+ ~ -`), never more; whoever prints the text may strip them.
+Colours say the same as signs and words, never more; whoever prints the text may strip them. Where the terminal has a
+width no line is longer, but for ids and places, which stay in one piece.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
+from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
-from unicodedata import normalize
-
-from click import style
 
 from reconciler.compare import Action, Cause
 from reconciler.diff import Op
 from reconciler.events import OutcomeStatus
 from reconciler.render import ANY_ROOM
-from reconciler.words import amount, plain, quoted
+from reconciler.render.columns import Piece, bold, cells, dim, flowed, green, padded, red, yellow
+from reconciler.render.excerpts import LEGEND, LONGEST, marked, name, one
+from reconciler.render.fields import SIGNS, commit, indented, place, rows, values, values_of_drift
+from reconciler.words import amount, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from reconciler.document import ChangePart, CommitPart, Document, FieldPart, Finding, OutcomePart, Place
+    from reconciler.document import ChangePart, Document, FieldPart, Finding, OutcomePart, Place
     from reconciler.render import Room
 
 Entry = TypeVar("Entry")
@@ -29,74 +31,67 @@ LISTED = 1000
 """Entries of a list that are shown, at most: nobody reads more, and the JSON document has them all."""
 _ASIDE = 20
 """The same for what only stands beside the result."""
-_SIGNS = {Op.ADD: style("+", fg="green"), Op.REPLACE: style("~", fg="yellow"), Op.REMOVE: style("-", fg="red")}
+_REPEATED = 50
+"""The same for removals, which were listed before."""
+_GLANCE = 20
+"""Lines that are taken in at a glance: a removal among more of them is told once more at the end."""
 
 
 def render(document: Document, room: Room = ANY_ROOM) -> str:
     """Return the whole document as text, ending in a newline."""
     if document.kind == "validate":
-        return validation(document)
+        return validation(document, room)
     if document.kind == "apply":
-        return plan(document, room) + application(document, told=len(document.errors))
+        return plan(document, room) + application(document, len(document.errors), room)
     return drift(document, room) if document.kind == "drift" else plan(document, room)
 
 
-def validation(document: Document) -> str:
+def validation(document: Document, room: Room = ANY_ROOM) -> str:
     """Return what a validation found."""
-    lines = list(_errors(document.errors))
-    count = len(document.errors)
-    if count:
-        lines.append(style(f"Invalid: {amount(count, 'problem')}.", fg="red", bold=True))
-    else:
-        lines.append(f"Valid: {amount(document.summary.resources, 'resource')}.")
-    return _text(lines)
+    return _text([*_errors(document.errors, room.width), *_validity(document, room.width)])
 
 
-def plan(document: Document, _room: Room = ANY_ROOM) -> str:
+def plan(document: Document, room: Room = ANY_ROOM) -> str:
     """Return the plan: what differs, the summary last. One line if nothing does."""
-    if not (document.errors or document.changes or document.left):
-        released = f", {len(document.released)} released" if document.released else ""
-        count = amount(document.summary.resources, "resource")
-        lines = [f"Nothing to do: {count} as declared{released} ({_base(document)})."]
-        return _text([*_released(document), *_notes(document), *lines])
-    lines = [*_heading(document), "", *_shown(document, _fields), *_released(document), *_spared(document)]
-    lines += [*_notes(document), *_warnings(document), *_errors(document.errors)]
-    lines.append(style(_summary(document), bold=True))
-    return _text(lines)
+    width = room.width
+    if _idle(document):
+        return _text([*_released(document, width), *_notes(document, width), *_summary(document, width)])
+    lines = [*_heading(document, width), "", *_differences(document, width)]
+    seen = len(lines)
+    lines += [*_released(document, width), *_spared(document, width), *_notes(document, width)]
+    lines += [*_warnings(document, width), *_errors(document.errors, width)]
+    lines += _removals(document, width) if seen > _GLANCE else ()
+    return _text([*lines, *_legend(lines, width), *_summary(document, width)])
 
 
-def drift(document: Document, _room: Room = ANY_ROOM) -> str:
+def drift(document: Document, room: Room = ANY_ROOM) -> str:
     """Return what moved outside git, the summary last. One line if nothing did."""
+    width = room.width
     if not (document.errors or document.changes):
-        count = amount(document.summary.resources, "resource")
-        return _text([*_notes(document), f"No drift: {count} looked at ({_base(document)})."])
-    lines = [*_heading(document), "", *_shown(document, _moved_fields), *_missing(document)]
-    lines += [*_notes(document), *_errors(document.errors)]
-    lines.append(style(_drift_summary(document), bold=True))
-    return _text(lines)
+        return _text([*_notes(document, width), *_drift_summary(document, width)])
+    lines = [
+        *_heading(document, width),
+        "",
+        *_listed(_with_something(document), _Resource(document, width), "resource"),
+    ]
+    lines += [*_missing(document, width), *_notes(document, width), *_errors(document.errors, width)]
+    return _text([*lines, *_legend(lines, width), *_drift_summary(document, width)])
 
 
-def _shown(document: Document, fields: Callable[[Sequence[FieldPart]], Iterable[str]]) -> Iterator[str]:
-    """Yield the changes that have something to show.
-
-    What has no fields is told by the errors; a missing id that is only warned of is in none of them.
-    """
-    shown = [change for change in document.changes if change.fields or change.action is Action.KEEP]
-    undoing = document.undoes is not None
-    yield from _listed(shown, lambda change: (*_change(change, fields, undoing=undoing), ""), "resource")
-
-
-def application(document: Document, told: int = 0) -> str:
+def application(document: Document, told: int = 0, room: Room = ANY_ROOM) -> str:
     """Return what became of a plan, the summary last; `told` errors were shown with the plan."""
-    outcomes = document.outcomes or ()
+    outcomes, width = document.outcomes or (), room.width
     unlike = [outcome for outcome in outcomes if _is_told(outcome)]
-    lines = [*_errors(document.errors[told:]), *_listed(unlike, _outcome, "resource")]
-    lines += _unattempted(outcomes)
+    lines = list(_errors(document.errors[told:], width))
+    lines += _listed(unlike, lambda outcome: _outcome(outcome, width), "resource")
+    lines += _unattempted(outcomes, width)
     for kind, dialect in sorted((document.learned or {}).items()):
         said = plain(f"`writes: {{{kind}: {dialect}}}`")
-        lines.append(f"Learned: a {plain(kind)} is updated by `{plain(dialect)}` here; {said} says so from now on.")
+        learned = f"Learned: a {plain(kind)} is updated by `{plain(dialect)}` here; {said} says so from now on."
+        lines += flowed([learned], width)
+    lines += _legend(lines, width)
     if outcomes:  # else the plan has said already that there was nothing to do
-        lines.append(style(_tally(document, outcomes), bold=True))
+        lines += _tally(document, outcomes, width)
     return _text(lines)
 
 
@@ -118,12 +113,26 @@ def aside(document: Document) -> str:
 
 def brief(document: Document, room: Room = ANY_ROOM) -> str:
     """Return what `--quiet` leaves: the errors, and the summary."""
-    return errors(document) + render(document, room).splitlines(keepends=True)[-1]
+    return errors(document, room) + _text(_last(document, room.width))
 
 
-def errors(document: Document) -> str:
+def errors(document: Document, room: Room = ANY_ROOM) -> str:
     """Return the errors alone."""
-    return _text(_errors(document.errors))
+    return _text(_errors(document.errors, room.width))
+
+
+def _last(document: Document, width: int | None) -> Iterator[str]:
+    """Return the summary."""
+    if document.kind == "validate":
+        return _validity(document, width)
+    if document.kind == "drift":
+        return _drift_summary(document, width)
+    return _tally(document, document.outcomes, width) if document.outcomes else _summary(document, width)
+
+
+def _idle(document: Document) -> bool:
+    """Tell whether there is nothing to do, nor to tell of."""
+    return not (document.errors or document.changes or document.left)
 
 
 def _text(lines: Iterable[str]) -> str:
@@ -134,16 +143,20 @@ _ON_THE_BASE = frozenset({"no_ledger", "no_git"})
 """Notes that say why the base is unknown, and how to get at it."""
 
 
-def _heading(document: Document) -> Iterator[str]:
+def _heading(document: Document, width: int | None) -> Iterator[str]:
     unknown = not document.base.revision and not _attributed(document)
     causes = ", so every difference is unattributed" if unknown else ""
     undoes = f", undoing the run {plain(document.undoes)}" if document.undoes else ""
-    yield f"Target {_where(document)}, {_base(document)}{causes}{undoes}."
+    yield from flowed([f"Target {_where(document)}, {_base(document)}{causes}{undoes}."], width, 2)
     for note in document.notes:
         if note.code in _ON_THE_BASE:
-            yield style(f"({plain(note.message)})", dim=True)
+            yield from flowed([Piece(f"({plain(note.message)})", dim)], width, 2)
     if document.undoes:
-        yield "Git stays ahead of a rollback: revert the commit as well, or the next apply brings it back."
+        ahead = "Git stays ahead of a rollback: revert the commit as well, or the next apply brings it back."
+        yield from flowed([ahead], width, 2)
+    if document.since:
+        since = f"{plain(document.since.commit[:10])}, where it left {plain(document.since.revision)}"
+        yield from flowed([Piece(f"(This change: what the manifests say otherwise than at {since}.)", dim)], width, 2)
 
 
 def _where(document: Document) -> str:
@@ -159,10 +172,10 @@ def _attributed(document: Document) -> bool:
     return bool(causes.pending or causes.drift or causes.conflict)
 
 
-def _notes(document: Document) -> Iterator[str]:
+def _notes(document: Document, width: int | None) -> Iterator[str]:
     """Yield what to know beside the result; the heading has told of the base."""
     notes = [note for note in document.notes if note.code not in _ON_THE_BASE]
-    yield from _listed(notes, lambda note: [f"{style('note', fg='yellow')}: {plain(note.message)}"], "note")
+    yield from _listed(notes, lambda note: flowed([Piece("note:", yellow), plain(note.message)], width), "note")
 
 
 def _base(document: Document) -> str:
@@ -172,117 +185,303 @@ def _base(document: Document) -> str:
     return f"base: {plain(base.revision)}" + (f" of {plain(base.commit[:10])}" if base.commit else "")
 
 
-def _place(source: Place | None) -> str:
-    return f"{plain(source.file)}:{source.line}:{source.column}" if source else ""
+# --- the resources ----------------------------------------------------------------------------------------------------
 
 
-def _change(
-    change: ChangePart, fields: Callable[[Sequence[FieldPart]], Iterable[str]], *, undoing: bool
-) -> Iterator[str]:
-    place = "left the manifests" if change.declared.released else _place(change.source)
-    yield style(plain(str(change.ref)), bold=True) + (f"  {style(place, dim=True)}" if place else "")
-    yield from fields(change.fields)
-    if change.action is Action.KEEP:
-        yield "  = as declared"
-    if change.foreign and not undoing:
-        yield style(f"    foreign, kept: {', '.join(map(plain, change.foreign))}", dim=True)
+def _with_something(document: Document) -> list[ChangePart]:
+    """Return the changes that have something to show.
+
+    What has no fields is told by the errors; a missing id that is only warned of is in none of them.
+    """
+    return [change for change in document.changes if change.fields or change.action is Action.KEEP]
 
 
-def _fields(fields: Sequence[FieldPart]) -> Iterator[str]:
-    for field, row in _aligned(fields, [_values(field) for field in fields]):
-        yield f"  {_SIGNS[field.op]} {row}"
-        yield from _blamed(field)
+def _differences(document: Document, width: int | None) -> Iterator[str]:
+    """Yield the changes; what a change under review asks for apart from what would differ without it."""
+    shown, tell = _with_something(document), _Resource(document, width)
+    if document.since is None:
+        yield from _listed(shown, tell, "resource")
+        return
+    for title, introduced in (("Caused by this change:", True), ("Pending or drifted before it:", False)):
+        part = [change for change in shown if any(field.introduced is introduced for field in change.fields)]
+        yield bold(title) if part else f"{bold(title)} nothing"
+        yield from _listed(part, _Resource(document, width, introduced), "resource")
+        if not part:
+            yield ""
+    kept = [change for change in shown if not change.fields]
+    if kept:
+        yield bold("As declared:")
+        yield from _listed(kept, tell, "resource")
+
+
+class _Resource:
+    """Yields the lines of a resource; where `introduced` is given only the fields that are, or are not."""
+
+    def __init__(self, document: Document, width: int | None, introduced: bool | None = None) -> None:  # noqa: FBT001
+        self.drift = document.kind == "drift"
+        self.undoing = document.undoes is not None
+        self.width = width
+        self.introduced = introduced
+
+    def __call__(self, change: ChangePart) -> list[str]:
+        """Return the lines, an empty one last."""
+        source = "left the manifests" if change.declared.released else place(change.source)
+        fields: Sequence[FieldPart] = change.fields
+        if self.introduced is not None:
+            fields = [field for field in fields if field.introduced is self.introduced]
+        lines = _headed(plain(f"{change.kind}/{change.id}"), source, self.width)
+        lines += (_drifted if self.drift else _planned)(fields, self.width)
+        if change.action is Action.KEEP:
+            lines.append("  = as declared")
+        if change.foreign and not self.undoing:
+            foreign = f"foreign, kept: {', '.join([plain(key) for key in change.foreign])}"
+            lines += indented([Piece(foreign, dim)], self.width)
+        lines.append("")
+        return lines
+
+
+def _headed(ref: str, source: str, width: int | None) -> list[str]:
+    """Return the line of a resource: its name and its place, on a line of its own where it does not fit."""
+    if not source:
+        return [bold(ref)]
+    beside = width is None or cells(ref) + 2 + cells(source) <= width
+    return [f"{bold(ref)}  {dim(source)}"] if beside else [bold(ref), f"  {dim(source)}"]
+
+
+def _planned(fields: Sequence[FieldPart], width: int | None) -> list[str]:
+    told: list[str] = []
+    for field, lines in rows(fields, values, width):
+        told += lines
+        told += _blamed(field, width)
         if field.blocked:
-            yield f"    {style('blocked', fg='red')} ({field.blocked.code}): {plain(field.blocked.message)}"
+            told += _blocked(field.blocked.code, field.blocked.message, width)
+    return told
 
 
-def _moved_fields(fields: Sequence[FieldPart]) -> Iterator[str]:
-    """Yield drifted fields, told from the other side: what became of what git says."""
-    for field, row in _aligned(fields, [_values_of_drift(field) for field in fields]):
-        yield f"  {_SIGNS[_OUTSIDE[field.op]]} {row}"
-        yield from _blamed(field)
-        yield f"    {_origin(field)}"
+@lru_cache(64)
+def _blocked(code: str, message: str, width: int | None) -> Sequence[str]:
+    """Return why a field is blocked: there are few reasons, and perhaps thousands of fields."""
+    return tuple(indented([Piece("blocked", red), f"({code}): {plain(message)}"], width))
+
+
+def _drifted(fields: Sequence[FieldPart], width: int | None) -> list[str]:
+    """Return drifted fields, told from the other side: what became of what git says."""
+    told: list[str] = []
+    for field, lines in rows(fields, values_of_drift, width, outside=True):
+        told += lines
+        told += _blamed(field, width)
+        told += indented([_origin(field)], width)
         if field.accepted:
-            until = f" until {plain(field.accepted.until)}" if field.accepted.until else ""
-            reason = f": {plain(field.accepted.reason)}" if field.accepted.reason else ""
-            yield f"    {style('accepted', fg='green')}{until}{reason}"
+            until, reason = plain(field.accepted.until or ""), plain(field.accepted.reason or "")
+            words = [word for word in (f"accepted until {until}" if until else "accepted", reason) if word]
+            told += indented([Piece(": ".join(words), green)], width)
+    return told
 
 
-_OUTSIDE = {Op.ADD: Op.REMOVE, Op.REPLACE: Op.REPLACE, Op.REMOVE: Op.ADD}
-"""What somebody did, by what would undo it."""
-
-
-def _aligned(fields: Sequence[FieldPart], texts: Sequence[str]) -> Iterator[tuple[FieldPart, str]]:
-    """Yield each field with its row: key, values, cause and place, in columns."""
-    keys = [plain(field.key) for field in fields]
-    wide, long = max(map(len, keys), default=0), max((min(len(text), 48) for text in texts), default=0)
-    for field, key, text in zip(fields, keys, texts, strict=True):
-        place = style(_place(field.source), dim=True) if field.source else ""
-        yield field, f"{key:<{wide}}  {text:<{long}}  {field.cause}  {place}".rstrip()
-
-
-def _values_of_drift(field: FieldPart) -> str:
-    git = "nothing" if field.after is None else quoted(field.after)
-    there = "it is gone" if field.before is None else quoted(field.before)
-    return f"git says {git}, there: {there}" if field.before is not None else f"git says {git}, and {there}"
-
-
-def _blamed(field: FieldPart) -> Iterator[str]:
-    if field.blame is not None:
-        yield style(f"    declared by {_commit(field.blame)}", dim=True)
+def _blamed(field: FieldPart, width: int | None) -> Iterator[str]:
+    if field.blame:
+        yield from indented([Piece(f"declared by {commit(field.blame)}", dim)], width)
 
 
 def _origin(field: FieldPart) -> str:
     if field.origin is not None:
-        return f"the value of commit {_commit(field.origin)}: an apply that never landed, or was undone"
+        return f"the value of commit {commit(field.origin)}: an apply that never landed, or was undone"
     if field.cause is Cause.UNATTRIBUTED:
         return "an edit from outside, or a change of git that waits: the base does not say"
     return "an edit from outside"
 
 
-def _commit(part: CommitPart) -> str:
-    if part.commit is None:
-        return "a line that is not committed yet"
-    return ", ".join(plain(word) for word in (part.commit[:7], part.date, part.author) if word)
+def _removals(document: Document, width: int | None) -> Iterator[str]:
+    """Yield what will be gone, once more: the one thing of a plan that nobody should overlook."""
+    fields = ((change, field) for change in document.changes for field in change.fields if field.op is Op.REMOVE)
+    removed = [*islice(fields, _REPEATED)] if document.summary.pairs.remove else []
+    if not removed:
+        return
+    yield bold("Removals:")
+    told = [
+        (plain(f"{change.kind}/{change.id}"), field, "  (blocked: it stays)" if field.blocked else "")
+        for change, field in removed
+    ]
+    columns = [max((size for size in map(cells, column) if size <= LONGEST // 2), default=0)
+               for column in ([ref for ref, _, _ in told], [name(field.key) for _, field, _ in told])]  # fmt: skip
+    for ref, field, kept in told:
+        line = f"{padded(ref, columns[0])}  {padded(name(field.key), columns[1])}  {one(field.before)}{kept}"
+        yield from [f"  {SIGNS[Op.REMOVE]} {line}"] if _fits(line, width) else _removal(ref, field, kept, width)
+    if (more := document.summary.pairs.remove - len(removed)) > 0:
+        yield from indented([_beyond(more, "removal")], width, 2)
+    yield ""
 
 
-def _released(document: Document) -> Iterator[str]:
+def _fits(line: str, width: int | None) -> bool:
+    return width is None or 4 + cells(line) <= width
+
+
+def _removal(ref: str, field: FieldPart, kept: str, width: int | None) -> Iterator[str]:
+    """Yield a removal on two lines."""
+    room = LONGEST if width is None else min(LONGEST, width - 8)
+    yield f"  {SIGNS[Op.REMOVE]} {ref}"
+    yield from indented([name(field.key, room), f" {one(field.before, room)}{kept}"], width, 6)
+
+
+# --- beside the resources ---------------------------------------------------------------------------------------------
+
+
+def _released(document: Document, width: int | None) -> Iterator[str]:
     """Yield the resources that left the manifests, and what can be done about them."""
     if not document.released:
         return
-    yield style("Released (left the manifests, their metadata untouched):", bold=True)
-    for one in document.released[:_ASIDE]:
-        keys = f"keys that were ours: {', '.join(map(plain, one.keys))}" if one.keys else "no keys were ours"
-        yield f"  {plain(f'{one.kind}/{one.id}')}  {keys}"
+    yield from flowed([Piece("Released (left the manifests, their metadata untouched):", bold)], width)
+    told = [
+        (
+            f"{each.kind}/{each.id}",
+            f"keys that were ours: {', '.join(map(plain, each.keys))}" if each.keys else "no keys were ours",
+        )
+        for each in document.released[:_ASIDE]
+    ]
+    yield from _aligned(told, width)
     if len(document.released) > _ASIDE:
         yield f"  and {len(document.released) - _ASIDE} more"
-    yield from ("  --prune removes these keys, `reconciler forget KIND/ID` lets go of them.", "")
+    yield from indented(["--prune removes these keys, `reconciler forget KIND/ID` lets go of them."], width, 2)
+    yield ""
 
 
-def _spared(document: Document) -> Iterator[str]:
+def _spared(document: Document, width: int | None) -> Iterator[str]:
     """Yield what `--only` leaves alone, although it differs."""
     if not document.spared:
         return
-    yield style("Left alone by --only, although it differs:", bold=True)
-    for one in document.spared[:_ASIDE]:
-        yield f"  {plain(f'{one.kind}/{one.id}')}  {', '.join(map(plain, one.keys))}"
+    yield from flowed([Piece("Left alone by --only, although it differs:", bold)], width)
+    told = [(f"{each.kind}/{each.id}", ", ".join(map(plain, each.keys))) for each in document.spared[:_ASIDE]]
+    yield from _aligned(told, width)
     if len(document.spared) > _ASIDE:
         yield f"  and {amount(len(document.spared) - _ASIDE, 'resource')} more"
     yield ""
 
 
-def _missing(document: Document) -> Iterator[str]:
+def _aligned(told: Sequence[tuple[str, str]], width: int | None) -> Iterator[str]:
+    """Yield resources and what is told of each, in two columns where they fit."""
+    refs = [plain(ref) for ref, _ in told]
+    column = max((size for size in map(cells, refs) if size <= LONGEST // 2), default=0)
+    for ref, (_, said) in zip(refs, told, strict=True):
+        if width is None or 4 + max(column, cells(ref)) + cells(said) <= width:
+            yield f"  {padded(ref, column)}  {said}"
+        else:
+            yield f"  {ref}"
+            yield from indented([said], width, 4)
+
+
+def _missing(document: Document, width: int | None) -> Iterator[str]:
     """Yield the ids that are gone though something was applied to them: drift, in a drift report."""
+
+    def tell(change: ChangePart) -> Iterator[str]:
+        yield from _headed(plain(str(change.ref)), place(change.source), width)
+        yield from indented([Piece("missing:", red), plain(change.error.message if change.error else "")], width, 2)
+        yield ""
+
     missing = [change for change in document.changes if change.action is Action.MISSING and change.error]
-    yield from _listed(missing, _missing_id, "missing resource")
+    yield from _listed(missing, tell, "missing resource")
 
 
-def _missing_id(change: ChangePart) -> Iterator[str]:
-    yield f"{style(plain(str(change.ref)), bold=True)}  {style(_place(change.source), dim=True)}".rstrip()
-    yield from (f"  {style('missing', fg='red')}: {plain(change.error.message if change.error else '')}", "")
+def _warnings(document: Document, width: int | None) -> Iterator[str]:
+    if any(error.code == "missing" for error in document.errors):
+        return
+
+    def tell(change: ChangePart) -> Iterator[str]:
+        message = plain(f"{change.ref}: {change.error.message if change.error else ''}")
+        return flowed([*_placed(change.source), Piece("warning:", yellow), message, "[missing]"], width)
+
+    missing = [change for change in document.changes if change.action is Action.MISSING and change.error]
+    yield from _listed(missing, tell, "warning")
 
 
-def _drift_summary(document: Document) -> str:
+def _errors(found: Sequence[Finding], width: int | None) -> Iterator[str]:
+    def tell(error: Finding) -> Iterator[str]:
+        return flowed([*_placed(error.source), Piece("error:", red), plain(error.message), f"[{error.code}]"], width)
+
+    yield from _listed(found, tell, "error")
+
+
+def _placed(source: Place | None) -> list[Piece]:
+    return [Piece(f"{place(source)}:", whole=True)] if source else []
+
+
+def _legend(lines: Iterable[str], width: int | None) -> Iterator[str]:
+    """Yield what the mark of a shortened value means, where there is one."""
+    if any(map(marked, lines)):
+        yield from flowed([Piece(LEGEND, dim)], width, 2)
+
+
+def _listed(entries: Sequence[Entry], tell: Callable[[Entry], Iterable[str]], noun: str) -> Iterator[str]:
+    """Yield the lines of the first entries, and how many there are beyond them."""
+    for entry in entries[:LISTED]:
+        yield from tell(entry)
+    if len(entries) > LISTED:
+        yield _beyond(len(entries) - LISTED, noun)
+
+
+def _beyond(number: int, noun: str) -> str:
+    return f"and {amount(number, noun)} more: a JSON document (--out json=FILE) lists all of them"
+
+
+# --- what became of it ------------------------------------------------------------------------------------------------
+
+
+def _is_told(outcome: OutcomePart) -> bool:
+    """Tell whether an outcome has a line of its own: not what went well, was not begun, or stands in the plan."""
+    if outcome.outcome in (OutcomeStatus.APPLIED, OutcomeStatus.NOT_ATTEMPTED):
+        return False
+    return outcome.outcome not in (OutcomeStatus.MISSING, OutcomeStatus.FAILED) or bool(outcome.requests.reads)
+
+
+def _outcome(outcome: OutcomePart, width: int | None) -> Iterator[str]:
+    colon = ":" if outcome.error else ""
+    reason: list[Piece | str] = [plain(outcome.error.message)] if outcome.error else []
+    ref = Piece(f"{plain(f'{outcome.kind}/{outcome.id}')}:", whole=True)
+    yield from flowed([ref, Piece(f"{outcome.outcome.value}{colon}", red), *reason], width)
+    for key, value in (outcome.lost or {}).items():
+        room = LONGEST if width is None else min(LONGEST, width - 4)
+        yield from indented([Piece("lost", red), name(key, room), "=", one(value, room)], width, 2)
+
+
+def _unattempted(outcomes: Iterable[OutcomePart], width: int | None) -> Iterator[str]:
+    """Tell of what was not begun by its reasons: one line each, not one for every resource."""
+    left = [outcome for outcome in outcomes if outcome.outcome is OutcomeStatus.NOT_ATTEMPTED]
+    for reason, count in Counter(outcome.error.message if outcome.error else "" for outcome in left).items():
+        said = f"{amount(count, 'resource')} not attempted: {plain(reason.removeprefix('not attempted: '))}"
+        yield from flowed([said], width)
+
+
+# --- the last line ----------------------------------------------------------------------------------------------------
+
+
+def _summary(document: Document, width: int | None) -> Iterator[str]:
+    summary, pairs = document.summary, document.summary.pairs
+    if _idle(document):
+        released = f", {len(document.released)} released" if document.released else ""
+        count = amount(summary.resources, "resource")
+        return flowed([f"Nothing to do: {count} as declared{released} ({_base(document)})."], width, 2)
+    parts = [
+        f"{summary.update} to update (+{pairs.add} ~{pairs.replace} -{pairs.remove})",
+        f"{summary.keep} unchanged",
+        *([f"{summary.missing} missing"] if summary.missing else []),
+        *([f"{summary.failed} failed"] if summary.failed else []),
+        *([f"{amount(summary.blocked, 'field')} blocked"] if summary.blocked else []),
+        *([f"{len(document.released)} released"] if document.released else []),
+        *([f"{amount(document.left, 'field')} left alone by --only"] if document.left else []),
+        amount(document.requests.writes, "modify call"),
+    ]
+    return flowed([Piece(f"Plan: {', '.join(parts)}.", bold)], width, 2)
+
+
+def _validity(document: Document, width: int | None) -> Iterator[str]:
+    if count := len(document.errors):
+        return flowed([Piece(f"Invalid: {amount(count, 'problem')}.", lambda text: red(bold(text)))], width, 2)
+    return flowed([f"Valid: {amount(document.summary.resources, 'resource')}."], width, 2)
+
+
+def _drift_summary(document: Document, width: int | None) -> Iterator[str]:
+    if not (document.errors or document.changes):
+        count = amount(document.summary.resources, "resource")
+        return flowed([f"No drift: {count} looked at ({_base(document)})."], width, 2)
     found = [field for change in document.changes for field in change.fields]
     accepted = sum(1 for field in found if field.accepted)
     resources = sum(1 for change in document.changes if change.fields)
@@ -298,92 +497,15 @@ def _drift_summary(document: Document) -> str:
     ]
     quiet = "Drift unknown" if document.summary.failed else "No drift"
     word = "Drift" if missing or len(found) > accepted else "Accepted drift" if found else quiet
-    return f"{word}: {', '.join(parts)}."
+    return flowed([Piece(f"{word}: {', '.join(parts)}.", bold)], width, 2)
 
 
-def _values(field: FieldPart) -> str:
-    if field.op is Op.ADD:
-        return quoted(field.after)
-    if field.op is Op.REMOVE:
-        return quoted(field.before)
-    before, after = quoted(field.before), quoted(field.after)
-    if normalize("NFC", before) == normalize("NFC", after):
-        # They would look the same: composed and decomposed characters are different values.
-        before, after = json.dumps(field.before), json.dumps(field.after)
-    return f"{before} → {after}"
-
-
-def _warnings(document: Document) -> Iterator[str]:
-    if any(error.code == "missing" for error in document.errors):
-        return
-    missing = [change for change in document.changes if change.action is Action.MISSING and change.error]
-    yield from _listed(missing, _warning, "warning")
-
-
-def _warning(change: ChangePart) -> Iterator[str]:
-    message = plain(f"{change.ref}: {change.error.message if change.error else ''}")
-    place = f"{_place(change.source)}: " if change.source else ""
-    yield f"{place}{style('warning', fg='yellow')}: {message} [missing]"
-
-
-def _errors(found: Sequence[Finding]) -> Iterator[str]:
-    yield from _listed(found, _error, "error")
-
-
-def _error(error: Finding) -> Iterator[str]:
-    place = f"{_place(error.source)}: " if error.source else ""
-    yield f"{place}{style('error', fg='red')}: {plain(error.message)} [{error.code}]"
-
-
-def _listed(entries: Sequence[Entry], tell: Callable[[Entry], Iterable[str]], noun: str) -> Iterator[str]:
-    """Yield the lines of the first entries, and how many there are beyond them."""
-    for entry in entries[:LISTED]:
-        yield from tell(entry)
-    if len(entries) > LISTED:
-        yield f"and {amount(len(entries) - LISTED, noun)} more: a JSON document (--out json=FILE) lists all of them"
-
-
-def _summary(document: Document) -> str:
-    summary, pairs = document.summary, document.summary.pairs
-    parts = [
-        f"{summary.update} to update (+{pairs.add} ~{pairs.replace} -{pairs.remove})",
-        f"{summary.keep} unchanged",
-        *([f"{summary.missing} missing"] if summary.missing else []),
-        *([f"{summary.failed} failed"] if summary.failed else []),
-        *([f"{amount(summary.blocked, 'field')} blocked"] if summary.blocked else []),
-        *([f"{len(document.released)} released"] if document.released else []),
-        *([f"{amount(document.left, 'field')} left alone by --only"] if document.left else []),
-        amount(document.requests.writes, "modify call"),
-    ]
-    return f"Plan: {', '.join(parts)}."
-
-
-def _is_told(outcome: OutcomePart) -> bool:
-    """Tell whether an outcome has a line of its own: not what went well, was not begun, or stands in the plan."""
-    if outcome.outcome in (OutcomeStatus.APPLIED, OutcomeStatus.NOT_ATTEMPTED):
-        return False
-    return outcome.outcome not in (OutcomeStatus.MISSING, OutcomeStatus.FAILED) or bool(outcome.requests.reads)
-
-
-def _outcome(outcome: OutcomePart) -> Iterator[str]:
-    reason = f": {plain(outcome.error.message)}" if outcome.error else ""
-    yield f"{plain(f'{outcome.kind}/{outcome.id}')}: {style(outcome.outcome.value, fg='red')}{reason}"
-    for key, value in (outcome.lost or {}).items():
-        yield f"  {style('lost', fg='red')} {plain(key)} = {quoted(value)}"
-
-
-def _unattempted(outcomes: Iterable[OutcomePart]) -> Iterator[str]:
-    """Tell of what was not begun by its reasons: one line each, not one for every resource."""
-    left = [outcome for outcome in outcomes if outcome.outcome is OutcomeStatus.NOT_ATTEMPTED]
-    for reason, count in Counter(outcome.error.message if outcome.error else "" for outcome in left).items():
-        yield f"{amount(count, 'resource')} not attempted: {plain(reason.removeprefix('not attempted: '))}"
-
-
-def _tally(document: Document, outcomes: Iterable[OutcomePart]) -> str:
+def _tally(document: Document, outcomes: Iterable[OutcomePart], width: int | None) -> Iterator[str]:
     results = [outcome.outcome for outcome in outcomes]
     counted = [f"{results.count(result)} {result.replace('_', ' ')}" for result in OutcomeStatus if result in results]
     fine = {OutcomeStatus.APPLIED}
     if not any(error.code == "missing" for error in document.errors):
         fine.add(OutcomeStatus.MISSING)  # the target only warns of those
     word = "Applied" if set(results) <= fine else "Apply incomplete"
-    return f"{word}: {', '.join(counted)}, {amount(document.requests.writes, 'modify call')}."
+    said = f"{word}: {', '.join(counted)}, {amount(document.requests.writes, 'modify call')}."
+    return flowed([Piece(said, bold)], width, 2)

@@ -110,9 +110,9 @@ def test_a_shard_to_which_nothing_falls_is_nothing_to_do(stage):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("plan --shard 0/4", "shards count from 1: the first one is 1/4."),
-        ("drift --shard 5/4", "there is no shard 5 of 4; the last one is 4/4."),
-        ("adopt --shard x", "'x' is no shard; write I/N, such as 2/4."),
+        ("plan --shard 0/4", "shards count from 1: the first one is 1/4"),
+        ("drift --shard 5/4", "there is no shard 5 of 4; the last one is 4/4"),
+        ("adopt --shard x", "'x' is no shard; write I/N, such as 2/4"),
         ("plan --shard 1/2 --select nothing/*", "--select nothing/* matches none of 16 resources"),
         ("plan --shard 1/2 nowhere", "nowhere does not exist"),
     ],
@@ -262,12 +262,13 @@ def test_what_is_not_of_one_run_is_refused_with_the_files(stage):
     done = merged(stage)
     assert (done.code, done.out) == (3, "")
     said = (
-        "shard-2.json:1:1: this document's selection is --select thread/thread_10*, that of shard-3.json is everything"
+        "shard-2.json:1:1: error: this document's selection is --select thread/thread_10*, that of shard-3.json is "
+        "everything"
     )
     assert said in done.err
     done = stage.run("merge-reports torn.json cut.json shard-1.json")
     assert done.code == 3
-    assert [line.partition(":1:1")[0] for line in done.err.splitlines()] == ["error: torn.json", "cut.json"]
+    assert [line.partition(":1:1")[0] for line in done.err.splitlines()] == ["torn.json", "cut.json"]
     assert stage.run("merge-reports shard-1.json shard-1.json").code == 64
     assert stage.run("merge-reports shard-1.json none.json").code == 64
     assert stage.run("merge-reports").code == 64

@@ -4,8 +4,12 @@ import pytest
 
 from reconciler.cli.options import Options
 from reconciler.cli.output import wants_color, write_file, write_files
+from reconciler.cli.suggestion import command_line
+from reconciler.compare import Cause, Selection
+from reconciler.diff import Op
 from reconciler.document import Document
 from reconciler.errors import ReconcilerError
+from reconciler.shards import Shard
 
 
 def test_a_file_is_replaced_as_a_whole_and_nothing_is_left_beside_it(tmp_path):
@@ -50,7 +54,29 @@ def test_every_out_file_is_written_without_colours(tmp_path):
         ("auto", True, {"NO_COLOR": ""}, True),
         ("always", False, {"NO_COLOR": "1"}, True),
         ("never", True, {}, False),
+        ("auto", True, {"TERM": "dumb"}, False),
+        ("auto", True, {"TERM": "xterm"}, True),
+        ("always", True, {"TERM": "dumb"}, True),
     ],
 )
 def test_colours_follow_the_option_then_no_color_then_the_terminal(choice, terminal, environment, expected):
     assert wants_color(choice, terminal, environment) is expected
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({}, "reconciler apply"),
+        ({"directory": "a b", "config": "-c.yaml"}, "reconciler apply -C 'a b' --config -c.yaml"),
+        ({"select": ("thread/*", "$(id)")}, "reconciler apply --select 'thread/*' --select '$(id)'"),
+        ({"paths": ("-m.yaml", "it's")}, "reconciler apply -- -m.yaml 'it'\"'\"'s'"),
+        ({"shard": Shard(2, 4), "max_requests": 0}, "reconciler apply --shard 2/4 --max-requests 0"),
+        (
+            {"only": Selection(frozenset([Cause.DRIFT]), frozenset([Op.ADD])), "prune": True, "base": ""},
+            "reconciler apply --base '' --only add,drift --prune",
+        ),
+        ({"quiet": True, "show_all": True, "mark_since": "main", "color": "never", "yes": True}, "reconciler apply"),
+    ],
+)  # fmt: skip
+def test_a_suggested_command_says_what_it_is_about_as_a_shell_reads_it(given, line):
+    assert command_line("apply", Options(**given)) == line
