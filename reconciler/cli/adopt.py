@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ def adopt(**given: Any) -> int:
     """
     from reconciler.cli.applying import check_consent
     from reconciler.cli.drift import find_drift
-    from reconciler.cli.output import say
+    from reconciler.cli.output import room_on, say
     from reconciler.cli.planning import observe_and_plan
     from reconciler.cli.report import Report
     from reconciler.cli.session import When, open_session
@@ -51,7 +52,7 @@ def adopt(**given: Any) -> int:
     edits = _edits(found, chosen)
     _tell_missing(report, found)
     _write(chosen, _edited(session, report, edits), session.target.mask)
-    say(terminal.errors(report.view()), chosen, err=True)
+    say(terminal.errors(report.view(), room_on(sys.stderr, chosen)), chosen, err=True)
     return report.exit_code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -31,7 +32,7 @@ def forget(names: tuple[str, ...], **given: Any) -> int:
       reconciler forget 'conversation/*' --quiet
     """
     from reconciler.cli.memory import remember
-    from reconciler.cli.output import say
+    from reconciler.cli.output import room_on, say
     from reconciler.cli.recording import Book
     from reconciler.cli.report import Report
     from reconciler.cli.session import need_repository, open_session
@@ -46,7 +47,7 @@ def forget(names: tuple[str, ...], **given: Any) -> int:
     book = Book(session, memory, report.parts["head"], "forget")
     if book.record(report, dict.fromkeys(forgotten), {}, {"forgotten": len(forgotten)}):
         say(f"Forgotten: {plain(', '.join(map(str, forgotten)))}.\n", chosen)
-    say(terminal.errors(report.view()), chosen, err=True)
+    say(terminal.errors(report.view(), room_on(sys.stderr, chosen)), chosen, err=True)
     return report.exit_code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run", required=False, shell_complete=completing("runs"))
 @click.option("--limit", metavar="N", type=click.IntRange(1), default=20, show_default=True, help="Runs to list.")
-@options(*WHERE, "format", "color")
+@options(*WHERE, "listing", "color")
 def history(run: str | None, limit: int, **given: Any) -> int:
     """List the runs that the ledger records: who, when, which commit, what. With RUN, each field that it wrote.
 
-    RUN is the id of a run, or the beginning of one that no other begins with. As text and as JSON only.
+    RUN is the id of a run, or the beginning of one that no other begins with.
 
     \b
     Examples:
@@ -31,7 +32,7 @@ def history(run: str | None, limit: int, **given: Any) -> int:
       reconciler history 20261122T141037Z-1a2b3c
     """
     from reconciler.cli.memory import fetched, tell_notes
-    from reconciler.cli.output import say
+    from reconciler.cli.output import room_on, say
     from reconciler.cli.report import Report
     from reconciler.cli.rollback import find_run
     from reconciler.cli.session import When, open_session
@@ -49,7 +50,8 @@ def history(run: str | None, limit: int, **given: Any) -> int:
         content = [past.run_content(one) for one in found]
         say(dumped(content if run is None else content[0]) + "\n", chosen)
     else:
-        say(past.runs(found) if run is None else past.run(found[0]), chosen)
+        room = room_on(sys.stdout, chosen)
+        say(past.runs(found, room) if run is None else past.run(found[0], room), chosen)
     return 0
 
 

@@ -48,7 +48,7 @@ def command(names: tuple[str, ...], ids_from: str | None, into: str | None, **gi
       sed 's|^|thread/|' threads.txt | \\
         reconciler import --ids-from - --into manifests/all.yaml
     """
-    from reconciler.cli.output import say
+    from reconciler.cli.output import room_on, say
     from reconciler.cli.planning import look
     from reconciler.cli.report import Report
     from reconciler.cli.session import When, open_session
@@ -69,7 +69,7 @@ def command(names: tuple[str, ...], ids_from: str | None, into: str | None, **gi
         report.fail(refusal)
     _write(report, chosen, session, list(_declarations(report, observation.readings)), into)
     session.interruption.note(report)
-    say(terminal.errors(report.view()), chosen, err=True)
+    say(terminal.errors(report.view(), room_on(sys.stderr, chosen)), chosen, err=True)
     return report.exit_code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -29,7 +30,7 @@ def ledger() -> None:
 
 @ledger.command()
 @click.argument("names", nargs=-1, metavar="[KIND/ID]...", shell_complete=completing("recorded"))
-@options(*WHERE, "format", "color")
+@options(*WHERE, "listing", "color")
 def show(names: tuple[str, ...], **given: Any) -> int:
     """Show the base of each resource: what was last applied to it, field by field. Names may be globs.
 
@@ -42,7 +43,7 @@ def show(names: tuple[str, ...], **given: Any) -> int:
       reconciler ledger show thread/thread_abc123 --format json
     """
     from reconciler.cli.memory import fetched, tell_notes
-    from reconciler.cli.output import say
+    from reconciler.cli.output import room_on, say
     from reconciler.cli.report import Report
     from reconciler.cli.session import When, open_session
     from reconciler.errors import WrongUsage
@@ -62,7 +63,7 @@ def show(names: tuple[str, ...], **given: Any) -> int:
     if chosen.format == "json":
         say(dumped(past.ledger_content(found.tip, found.applied, bases)) + "\n", chosen)
     else:
-        say(past.ledger(found.tip, found.applied, bases), chosen)
+        say(past.ledger(found.tip, found.applied, bases, room_on(sys.stdout, chosen)), chosen)
     return 0
 
 

@@ -166,6 +166,8 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
                                 help="Calls at a time; else the target's own."),
     "format": click.option("--format", type=click.Choice(list(FORMATS)), default="text", show_default=True,
                            help="What goes to standard output."),
+    "listing": click.option("--format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+                            help="What goes to standard output."),
     "out": click.option("--out", metavar="FORMAT=FILE", multiple=True, callback=_out,
                         shell_complete=completing("files_of_formats"),
                         help="Write the result to a file as well.  [repeatable]"),
