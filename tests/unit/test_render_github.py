@@ -97,7 +97,7 @@ def test_lost_pairs_are_told():
     assert any("; lost: seen = " in found.message for found in annotations(DOCUMENTS["apply_incomplete"]))
 
 
-@pytest.mark.parametrize("status", set(OutcomeStatus) - {OutcomeStatus.APPLIED})
+@pytest.mark.parametrize("status", sorted(set(OutcomeStatus) - {OutcomeStatus.APPLIED}))
 def test_every_outcome_that_is_not_applied_is_an_error(status):
     outcome = Outcome(Ref("thread", "thread_abc"), status, Fault("moved", "it moved"), reads=1)
     document = planned(RICH[0], kind="apply", outcomes=outcomes(outcome), errors=[Problem("missing", "x")])
