@@ -12,18 +12,17 @@ from reconciler.compare import Cause
 from reconciler.diff import Op
 from reconciler.render.columns import Piece, cells, dim, flowed, green, magenta, padded, red, yellow
 from reconciler.render.excerpts import LONGEST, name, one, two
+from reconciler.render.wording import OUTSIDE
 from reconciler.words import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from reconciler.document import CommitPart, FieldPart, Place
+    from reconciler.document import FieldPart, Place
 
     Tell: TypeAlias = Callable[[FieldPart, int], Sequence["Side"]]
 
 SIGNS = {Op.ADD: green("+"), Op.REPLACE: yellow("~"), Op.REMOVE: red("-")}
-OUTSIDE = {Op.ADD: Op.REMOVE, Op.REPLACE: Op.REPLACE, Op.REMOVE: Op.ADD}
-"""What somebody did, by what would undo it."""
 _CAUSES: dict[Cause, Callable[[str], str]] = {Cause.DRIFT: magenta, Cause.CONFLICT: red}
 _ALIGNED = 48
 """Cells of values that others are aligned with; longer ones stand out instead of pushing all others away."""
@@ -157,10 +156,3 @@ def place(source: Place | None) -> str:
 
 _file = lru_cache(1024)(plain)
 """A file name made printable: few files have many places."""
-
-
-def commit(part: CommitPart) -> str:
-    """Return a commit as people look for it."""
-    if part.commit is None:
-        return "a line that is not committed yet"
-    return ", ".join(plain(word) for word in (part.commit[:7], part.date, part.author) if word)

@@ -21,20 +21,20 @@ from itertools import islice
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
-from click import unstyle
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from reconciler.compare import Action, Cause
 from reconciler.diff import Op
 from reconciler.events import OutcomeStatus
-from reconciler.render import ANY_ROOM, plot, terminal
+from reconciler.render import ANY_ROOM, plot
+from reconciler.render.wording import OUTSIDE, base, commit, counts, idle, origin
 from reconciler.words import amount, plain, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from reconciler.document import ChangePart, CommitPart, Document, FieldPart, Finding, OutcomePart, Place
+    from reconciler.document import ChangePart, Document, FieldPart, Finding, OutcomePart, Place
     from reconciler.model import Json
     from reconciler.render import Room
     from reconciler.render.status import Watch
@@ -136,7 +136,8 @@ def _title(document: Document | None, *, watching: bool) -> str:
 
 def _report(document: Document) -> dict[str, object]:
     """Return what the template shows of a document."""
-    verdict = unstyle(terminal.brief(document)).splitlines()[-1]
+    against = f" ({base(document)})" if idle(document) else ""
+    verdict = f"{counts(document)}{against}."
     listing = _Listing(document)
     sections = listing.sections()
     errors = [_problem(error) for error in document.errors[:LISTED]]
@@ -237,7 +238,7 @@ def _tiles(document: Document) -> Iterator[tuple[str, int, str]]:
     yield "unchanged", summary.keep, ""
     counts = {Op.ADD: pairs.add, Op.REPLACE: pairs.replace, Op.REMOVE: pairs.remove}
     for op in Op:
-        yield _TOLD[op], counts[_OUTSIDE[op] if drifted else op], op.value
+        yield _TOLD[op], counts[OUTSIDE[op] if drifted else op], op.value
     if document.since:
         yield "caused by this change", sum(field.introduced for one in document.changes for field in one.fields), ""
     serious = (("missing", summary.missing), ("failed to read", summary.failed), ("blocked fields", summary.blocked))
@@ -261,8 +262,6 @@ def _outcome_tiles(document: Document) -> Iterator[tuple[str, int, str]]:
 
 _TOLD = {Op.ADD: "added", Op.REPLACE: "replaced", Op.REMOVE: "removed"}
 _SIGNS = {Op.ADD: "+", Op.REPLACE: "~", Op.REMOVE: "−"}
-_OUTSIDE = {Op.ADD: Op.REMOVE, Op.REPLACE: Op.REPLACE, Op.REMOVE: Op.ADD}
-"""What somebody did, by what would undo it: a drift report tells it from their side."""
 _HEADINGS = {"plan": ("There now", "Declared"), "drift": ("Git says", "There now")}
 
 
@@ -308,9 +307,7 @@ _NOWHERE = "in no file"
 def _by_file(found: Iterable[tuple[ChangePart, FieldPart]], *, outside: bool) -> list[tuple[str, tuple[int, ...]]]:
     counted: dict[str, Counter[Op]] = {}
     for change, field in found:
-        counted.setdefault(_file(change, field) or _NOWHERE, Counter())[
-            _OUTSIDE[field.op] if outside else field.op
-        ] += 1
+        counted.setdefault(_file(change, field) or _NOWHERE, Counter())[OUTSIDE[field.op] if outside else field.op] += 1
     rows = [(file, tuple(counts[op] for op in Op)) for file, counts in counted.items()]
     return sorted(rows, key=lambda row: (-sum(row[1]), row[0]))
 
@@ -328,8 +325,8 @@ def _bars(
     rows: Sequence[tuple[str, tuple[int, ...]]], names: Sequence[str]
 ) -> Iterator[tuple[str, str, tuple[int, ...], Markup]]:
     most = max((sum(counts) for _, counts in rows), default=0) or 1
-    for label, counts in _most(rows):
-        yield label, "file", counts, _bar((name, count / most) for name, count in zip(names, counts, strict=True))
+    for label, each in _most(rows):
+        yield label, "file", each, _bar((name, count / most) for name, count in zip(names, each, strict=True))
 
 
 def _bar(shares: Iterable[tuple[str, float]]) -> Markup:
@@ -448,7 +445,7 @@ class _Listing:
 
     def _row(self, field: FieldPart) -> Row:
         before, after = self._marker.marked(field.before, field.after)
-        op = _OUTSIDE[field.op] if self._outside else field.op
+        op = OUTSIDE[field.op] if self._outside else field.op
         left, right = (after, before) if self._outside else (before, after)
         marks = {"blocked": field.blocked, "accepted": field.accepted, "introduced": field.introduced}
         states = _states(name for name, holds in marks.items() if holds)
@@ -518,23 +515,9 @@ def _field_remarks(field: FieldPart, *, outside: bool) -> Iterator[tuple[str, st
     if field.cause is Cause.CONFLICT and field.base.known:
         yield "", "base", "nothing" if field.base.value is None else quoted(field.base.value)
     if outside or field.origin:
-        yield "", "origin", _origin(field)
+        yield "", "origin", origin(field)
     if field.blame:
-        yield "", "declared by", _commit(field.blame)
-
-
-def _origin(field: FieldPart) -> str:
-    if field.origin is not None:
-        return f"the value of commit {_commit(field.origin)}: an apply that never landed, or was undone"
-    if field.cause is Cause.UNATTRIBUTED:
-        return "an edit from outside, or a change of git that waits: the base does not say"
-    return "an edit from outside"
-
-
-def _commit(part: CommitPart) -> str:
-    if part.commit is None:
-        return "a line that is not committed yet"
-    return ", ".join(plain(word) for word in (part.commit[:7], part.date, part.author) if word)
+        yield "", "declared by", commit(field.blame)
 
 
 def _problem(error: Finding) -> dict[str, str]:

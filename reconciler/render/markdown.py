@@ -21,17 +21,16 @@ from reconciler.document import Reason
 from reconciler.render import ANY_ROOM
 from reconciler.render.excerpts import LEGEND, marked, one, two
 from reconciler.render.rows import (
-    OUTSIDE,
     SIGNS,
     beside,
     beside_errors,
     clipped,
     headline,
-    idle,
     name,
     spot,
     subject,
 )
+from reconciler.render.wording import OUTSIDE, idle
 from reconciler.words import amount
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from reconciler.compare import Action, Cause
 from reconciler.diff import Op
 from reconciler.events import OutcomeStatus
 from reconciler.render.excerpts import one, two
+from reconciler.render.wording import commit, counts, idle, scope, tally, told_missing
 from reconciler.words import amount, plain
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from reconciler.document import (
         ChangePart,
-        CommitPart,
         Document,
         FieldPart,
         OutcomePart,
@@ -35,8 +35,6 @@ LONGEST_NAME = 160
 """Characters of a key, an id or a file name that are shown."""
 
 SIGNS = {Op.ADD: "+", Op.REPLACE: "~", Op.REMOVE: "-"}
-OUTSIDE = {Op.ADD: Op.REMOVE, Op.REPLACE: Op.REPLACE, Op.REMOVE: Op.ADD}
-"""What somebody did outside git, by what would undo it."""
 
 
 class Level(enum.IntEnum):
@@ -130,96 +128,16 @@ def beside(field: FieldPart, *, drifted: bool) -> Iterator[str]:
         yield f"accepted{until}{reason}"
 
 
-def commit(part: CommitPart) -> str:
-    """Return a commit as people look for it."""
-    if part.commit is None:
-        return "a line that is not committed yet"
-    return ", ".join(name(word) for word in (part.commit[:7], part.date, part.author) if word)
-
-
 # --- the counts -------------------------------------------------------------------------------------------------------
 
 
-def idle(document: Document) -> bool:
-    """Tell whether there is nothing to do, and nothing to tell but that."""
-    if document.kind == "validate" or document.errors or document.changes or document.outcomes:
-        return False
-    return document.kind == "drift" or not document.left
-
-
 def headline(document: Document) -> str:
-    """Return the counts as one sentence, which holds numbers and our own words only."""
-    if idle(document):
-        count = amount(document.summary.resources, "resource")
-        released = f", {document.summary.released} released" if document.summary.released else ""
-        return (
-            f"No drift: {count} looked at"
-            if document.kind == "drift"
-            else f"Nothing to do: {count} as declared{released}"
-        )
-    if document.kind == "validate":
-        found = len(document.errors)
-        count = amount(document.summary.resources, "resource")
-        return f"Invalid: {amount(found, 'problem')}" if found else f"Valid: {count}"
-    if document.kind == "drift":
-        return _drift_counts(document)
-    return f"{_tally(document)}; {_plan_counts(document)}" if document.kind == "apply" else _plan_counts(document)
-
-
-def _plan_counts(document: Document) -> str:
-    summary, writes = document.summary, document.requests.writes
-    return ", ".join(
-        [
-            f"{'Plan' if document.kind == 'plan' else 'planned'}: {summary.update} to update {ops(document)}",
-            f"{summary.keep} unchanged",
-            *([f"{summary.missing} missing"] if summary.missing else []),
-            *([f"{summary.failed} failed"] if summary.failed else []),
-            *([f"{amount(summary.blocked, 'field')} blocked"] if summary.blocked else []),
-            *([f"{len(document.released)} released"] if document.released else []),
-            *([f"{amount(document.left, 'field')} left alone by --only"] if document.left else []),
-            *([f"{amount(len(document.errors), 'error')}"] if document.errors else []),
-            *([amount(writes, "modify call")] if document.kind == "plan" else []),
-        ]
-    )
-
-
-def ops(document: Document) -> str:
-    """Return how many pairs are added, replaced, removed."""
-    pairs = document.summary.pairs
-    return f"(+{pairs.add} ~{pairs.replace} -{pairs.remove})"
-
-
-def _tally(document: Document) -> str:
-    results = Counter(outcome.outcome for outcome in document.outcomes or ())
-    if not results:
-        return "Nothing was applied"
-    told = [f"{results[status]} {status.replace('_', ' ')}" for status in OutcomeStatus if results[status]]
-    fine = {OutcomeStatus.APPLIED} | (set() if _told_missing(document) else {OutcomeStatus.MISSING})
-    complete = results.keys() <= fine
-    calls = amount(document.requests.writes, "modify call")
-    return f"{'Applied' if complete else 'Apply incomplete'}: {', '.join(told)}, {calls}"
-
-
-def _told_missing(document: Document) -> bool:
-    """Tell whether the target makes an error of a missing id."""
-    return any(error.code == "missing" for error in document.errors)
-
-
-def _drift_counts(document: Document) -> str:
-    found = [field for change in document.changes for field in change.fields]
-    accepted = sum(1 for field in found if field.accepted)
-    summary = document.summary
-    parts = [
-        f"{amount(len(found), 'field')} on {amount(sum(1 for one in document.changes if one.fields), 'resource')}",
-        *([f"{accepted} of them accepted"] if accepted else []),
-        *([f"{amount(summary.missing, 'resource')} missing"] if summary.missing else []),
-        *([f"{summary.failed} failed"] if summary.failed else []),
-        *([amount(len(document.errors), "error")] if document.errors else []),
-        f"{amount(summary.resources, 'resource')} looked at",
-    ]
-    unknown = summary.failed or document.errors
-    word = "Drift" if summary.missing or len(found) > accepted else "Accepted drift" if found else "No drift"
-    return f"{'Drift unknown' if word == 'No drift' and unknown else word}: {', '.join(parts)}"
+    """Return the counts as one sentence of numbers and our own words only; of an apply those of its plan, too."""
+    told = [counts(document)]
+    if document.kind == "apply" and not idle(document):
+        told = [tally(document), f"planned: {scope(document)}"]
+    errors = [amount(len(document.errors), "error")] if document.errors and document.kind != "validate" else []
+    return "; ".join([*told, *errors])
 
 
 # --- places -----------------------------------------------------------------------------------------------------------
@@ -325,7 +243,7 @@ def _badness(outcome: OutcomePart, document: Document) -> Level:
 
 def only_warned_of(outcome: OutcomePart, document: Document) -> bool:
     """Tell whether this is a missing id on a target that makes little of it: then no error names one."""
-    return outcome.outcome is OutcomeStatus.MISSING and not _told_missing(document)
+    return outcome.outcome is OutcomeStatus.MISSING and not told_missing(document)
 
 
 def _differing(document: Document) -> Iterator[Row]:

@@ -11,13 +11,14 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from reconciler.compare import Action, Cause
+from reconciler.compare import Action
 from reconciler.diff import Op
 from reconciler.events import OutcomeStatus
 from reconciler.render import ANY_ROOM
 from reconciler.render.columns import Piece, bold, cells, dim, flowed, green, padded, red, yellow
 from reconciler.render.excerpts import LEGEND, LONGEST, marked, name, one
-from reconciler.render.fields import SIGNS, commit, indented, place, rows, values, values_of_drift
+from reconciler.render.fields import SIGNS, indented, place, rows, values, values_of_drift
+from reconciler.render.wording import base, commit, counts, idle, ops, origin, planned, told_missing
 from reconciler.words import amount, plain
 
 if TYPE_CHECKING:
@@ -48,34 +49,35 @@ def render(document: Document, room: Room = ANY_ROOM) -> str:
 
 def validation(document: Document, room: Room = ANY_ROOM) -> str:
     """Return what a validation found."""
-    return _text([*_errors(document.errors, room.width), *_validity(document, room.width)])
+    return _text([*_errors(document.errors, room.width), *_summary(document, counts(document), room.width)])
 
 
 def plan(document: Document, room: Room = ANY_ROOM) -> str:
     """Return the plan: what differs, the summary last. One line if nothing does."""
     width = room.width
-    if _idle(document):
-        return _text([*_released(document, width), *_notes(document, width), *_summary(document, width)])
+    summary = _summary(document, planned(document), width)
+    if idle(document):
+        return _text([*_released(document, width), *_notes(document, width), *summary])
     lines = [*_heading(document, width), "", *_differences(document, width)]
     seen = len(lines)
     lines += [*_released(document, width), *_spared(document, width), *_notes(document, width)]
     lines += [*_warnings(document, width), *_errors(document.errors, width)]
     lines += _removals(document, width) if seen > _GLANCE else ()
-    return _text([*lines, *_legend(lines, width), *_summary(document, width)])
+    return _text([*lines, *_legend(lines, width), *summary])
 
 
 def drift(document: Document, room: Room = ANY_ROOM) -> str:
     """Return what moved outside git, the summary last. One line if nothing did."""
     width = room.width
-    if not (document.errors or document.changes):
-        return _text([*_notes(document, width), *_drift_summary(document, width)])
+    if idle(document):
+        return _text([*_notes(document, width), *_summary(document, counts(document), width)])
     lines = [
         *_heading(document, width),
         "",
         *_listed(_with_something(document), _Resource(document, width), "resource"),
     ]
     lines += [*_missing(document, width), *_notes(document, width), *_errors(document.errors, width)]
-    return _text([*lines, *_legend(lines, width), *_drift_summary(document, width)])
+    return _text([*lines, *_legend(lines, width), *_summary(document, counts(document), width)])
 
 
 def application(document: Document, told: int = 0, room: Room = ANY_ROOM) -> str:
@@ -91,19 +93,19 @@ def application(document: Document, told: int = 0, room: Room = ANY_ROOM) -> str
         lines += flowed([learned], width)
     lines += _legend(lines, width)
     if outcomes:  # else the plan has said already that there was nothing to do
-        lines += _tally(document, outcomes, width)
+        lines += _summary(document, counts(document), width)
     return _text(lines)
 
 
 def proposal(document: Document, forecast: str) -> str:
     """Return what a person should know before agreeing to an apply: where, against which base, how much."""
-    summary, pairs = document.summary, document.summary.pairs
-    counts = [
-        f"{amount(summary.update, 'resource')} to update (+{pairs.add} ~{pairs.replace} -{pairs.remove})",
+    summary = document.summary
+    parts = [
+        f"{amount(summary.update, 'resource')} to update {ops(document)}",
         *([f"{amount(summary.blocked, 'field')} blocked"] if summary.blocked else []),
         forecast,
     ]
-    return _text([f"Target {_where(document)}, {_base(document)}: {', '.join(counts)}."])
+    return _text([f"Target {_where(document)}, {base(document)}: {', '.join(parts)}."])
 
 
 def aside(document: Document) -> str:
@@ -113,26 +115,12 @@ def aside(document: Document) -> str:
 
 def brief(document: Document, room: Room = ANY_ROOM) -> str:
     """Return what `--quiet` leaves: the errors, and the summary."""
-    return errors(document, room) + _text(_last(document, room.width))
+    return errors(document, room) + _text(_summary(document, counts(document), room.width))
 
 
 def errors(document: Document, room: Room = ANY_ROOM) -> str:
     """Return the errors alone."""
     return _text(_errors(document.errors, room.width))
-
-
-def _last(document: Document, width: int | None) -> Iterator[str]:
-    """Return the summary."""
-    if document.kind == "validate":
-        return _validity(document, width)
-    if document.kind == "drift":
-        return _drift_summary(document, width)
-    return _tally(document, document.outcomes, width) if document.outcomes else _summary(document, width)
-
-
-def _idle(document: Document) -> bool:
-    """Tell whether there is nothing to do, nor to tell of."""
-    return not (document.errors or document.changes or document.left)
 
 
 def _text(lines: Iterable[str]) -> str:
@@ -147,7 +135,7 @@ def _heading(document: Document, width: int | None) -> Iterator[str]:
     unknown = not document.base.revision and not _attributed(document)
     causes = ", so every difference is unattributed" if unknown else ""
     undoes = f", undoing the run {plain(document.undoes)}" if document.undoes else ""
-    yield from flowed([f"Target {_where(document)}, {_base(document)}{causes}{undoes}."], width, 2)
+    yield from flowed([f"Target {_where(document)}, {base(document)}{causes}{undoes}."], width, 2)
     for note in document.notes:
         if note.code in _ON_THE_BASE:
             yield from flowed([Piece(f"({plain(note.message)})", dim)], width, 2)
@@ -176,13 +164,6 @@ def _notes(document: Document, width: int | None) -> Iterator[str]:
     """Yield what to know beside the result; the heading has told of the base."""
     notes = [note for note in document.notes if note.code not in _ON_THE_BASE]
     yield from _listed(notes, lambda note: flowed([Piece("note:", yellow), plain(note.message)], width), "note")
-
-
-def _base(document: Document) -> str:
-    base = document.base
-    if not base.revision:
-        return "base: unknown"
-    return f"base: {plain(base.revision)}" + (f" of {plain(base.commit[:10])}" if base.commit else "")
 
 
 # --- the resources ----------------------------------------------------------------------------------------------------
@@ -270,7 +251,7 @@ def _drifted(fields: Sequence[FieldPart], width: int | None) -> list[str]:
     for field, lines in rows(fields, values_of_drift, width, outside=True):
         told += lines
         told += _blamed(field, width)
-        told += indented([_origin(field)], width)
+        told += indented([origin(field)], width)
         if field.accepted:
             until, reason = plain(field.accepted.until or ""), plain(field.accepted.reason or "")
             words = [word for word in (f"accepted until {until}" if until else "accepted", reason) if word]
@@ -281,14 +262,6 @@ def _drifted(fields: Sequence[FieldPart], width: int | None) -> list[str]:
 def _blamed(field: FieldPart, width: int | None) -> Iterator[str]:
     if field.blame:
         yield from indented([Piece(f"declared by {commit(field.blame)}", dim)], width)
-
-
-def _origin(field: FieldPart) -> str:
-    if field.origin is not None:
-        return f"the value of commit {commit(field.origin)}: an apply that never landed, or was undone"
-    if field.cause is Cause.UNATTRIBUTED:
-        return "an edit from outside, or a change of git that waits: the base does not say"
-    return "an edit from outside"
 
 
 def _removals(document: Document, width: int | None) -> Iterator[str]:
@@ -382,7 +355,7 @@ def _missing(document: Document, width: int | None) -> Iterator[str]:
 
 
 def _warnings(document: Document, width: int | None) -> Iterator[str]:
-    if any(error.code == "missing" for error in document.errors):
+    if told_missing(document):
         return
 
     def tell(change: ChangePart) -> Iterator[str]:
@@ -453,59 +426,11 @@ def _unattempted(outcomes: Iterable[OutcomePart], width: int | None) -> Iterator
 # --- the last line ----------------------------------------------------------------------------------------------------
 
 
-def _summary(document: Document, width: int | None) -> Iterator[str]:
-    summary, pairs = document.summary, document.summary.pairs
-    if _idle(document):
-        released = f", {len(document.released)} released" if document.released else ""
-        count = amount(summary.resources, "resource")
-        return flowed([f"Nothing to do: {count} as declared{released} ({_base(document)})."], width, 2)
-    parts = [
-        f"{summary.update} to update (+{pairs.add} ~{pairs.replace} -{pairs.remove})",
-        f"{summary.keep} unchanged",
-        *([f"{summary.missing} missing"] if summary.missing else []),
-        *([f"{summary.failed} failed"] if summary.failed else []),
-        *([f"{amount(summary.blocked, 'field')} blocked"] if summary.blocked else []),
-        *([f"{len(document.released)} released"] if document.released else []),
-        *([f"{amount(document.left, 'field')} left alone by --only"] if document.left else []),
-        amount(document.requests.writes, "modify call"),
-    ]
-    return flowed([Piece(f"Plan: {', '.join(parts)}.", bold)], width, 2)
-
-
-def _validity(document: Document, width: int | None) -> Iterator[str]:
-    if count := len(document.errors):
-        return flowed([Piece(f"Invalid: {amount(count, 'problem')}.", lambda text: red(bold(text)))], width, 2)
-    return flowed([f"Valid: {amount(document.summary.resources, 'resource')}."], width, 2)
-
-
-def _drift_summary(document: Document, width: int | None) -> Iterator[str]:
-    if not (document.errors or document.changes):
-        count = amount(document.summary.resources, "resource")
-        return flowed([f"No drift: {count} looked at ({_base(document)})."], width, 2)
-    found = [field for change in document.changes for field in change.fields]
-    accepted = sum(1 for field in found if field.accepted)
-    resources = sum(1 for change in document.changes if change.fields)
-    missing = document.summary.missing
-    unsure = any(field.cause is Cause.UNATTRIBUTED for field in found)
-    moved = "moved, or may have moved, outside git" if unsure else "moved outside git"
-    parts = [
-        f"{amount(len(found), 'field')} on {amount(resources, 'resource')} {moved}",
-        *([f"{accepted} of them accepted"] if accepted else []),
-        *([f"{amount(missing, 'resource')} missing"] if missing else []),
-        *([f"{document.summary.failed} failed"] if document.summary.failed else []),
-        f"{amount(document.summary.resources, 'resource')} looked at",
-    ]
-    quiet = "Drift unknown" if document.summary.failed else "No drift"
-    word = "Drift" if missing or len(found) > accepted else "Accepted drift" if found else quiet
-    return flowed([Piece(f"{word}: {', '.join(parts)}.", bold)], width, 2)
-
-
-def _tally(document: Document, outcomes: Iterable[OutcomePart], width: int | None) -> Iterator[str]:
-    results = [outcome.outcome for outcome in outcomes]
-    counted = [f"{results.count(result)} {result.replace('_', ' ')}" for result in OutcomeStatus if result in results]
-    fine = {OutcomeStatus.APPLIED}
-    if not any(error.code == "missing" for error in document.errors):
-        fine.add(OutcomeStatus.MISSING)  # the target only warns of those
-    word = "Applied" if set(results) <= fine else "Apply incomplete"
-    said = f"{word}: {', '.join(counted)}, {amount(document.requests.writes, 'modify call')}."
-    return flowed([Piece(said, bold)], width, 2)
+def _summary(document: Document, said: str, width: int | None) -> Iterator[str]:
+    """Yield what comes of a document; that all is well is said without emphasis, and against which base."""
+    if document.kind == "validate":
+        look = (lambda text: red(bold(text))) if document.errors else str
+        return flowed([Piece(f"{said}.", look)], width, 2)
+    if idle(document):
+        return flowed([f"{said} ({base(document)})."], width, 2)
+    return flowed([Piece(f"{said}.", bold)], width, 2)
