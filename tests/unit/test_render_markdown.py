@@ -238,7 +238,7 @@ def test_errors_missing_ids_blocked_fields_released_resources_and_notes_are_told
         "blocked (unremovable)",
         "`an apply ended without a record`",
         "- `thread/thread_old`: `plan`, `team`",
-        "1 missing, 1 failed, 1 field blocked, 1 released, 1 error",
+        "1 missing, 1 failed, 1 field blocked, 1 released, 1 modify call; 1 error",
     ):
         assert told in text
 
