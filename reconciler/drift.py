@@ -14,7 +14,7 @@ from reconciler.model import Acceptance, Ref, same
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 MOVED = frozenset({Cause.DRIFT, Cause.CONFLICT, Cause.UNATTRIBUTED})
 """The causes that say, or may say, that something moved outside git."""
@@ -35,14 +35,17 @@ class Drift:
     expired: Mapping[Place, Acceptance] = field(default_factory=dict)
 
     @property
+    def alarms(self) -> Iterator[Change]:
+        """Yield the resources of which the manifests do not know all that moved."""
+        for change in self.changes:
+            unknown = any((change.ref, each.key) not in self.accepted for each in change.fields)
+            if change.action is Action.MISSING or (change.action is Action.UPDATE and unknown):
+                yield change
+
+    @property
     def alarming(self) -> bool:
         """Tell whether there is anything that the manifests do not know about."""
-        return any(
-            change.action is Action.MISSING
-            or any((change.ref, each.key) not in self.accepted for each in change.fields)
-            for change in self.changes
-            if change.action in (Action.MISSING, Action.UPDATE)
-        )
+        return any(True for _ in self.alarms)
 
 
 def find(changes: Iterable[Change], recorded: Callable[[Ref], bool], today: dt.date) -> Drift:

@@ -83,14 +83,17 @@ def loads(text: str, file: str) -> Document:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else _first_line(error)
         raise _unsound(file, "not_json", f"this is no plan file: {reason}") from error
     if not isinstance(content, dict) or "format_version" not in content or "digest" not in content:
-        raise _unsound(file, "not_a_plan", "this is no plan file: it has no format_version and digest")
+        raise _unsound(file, "not_a_plan", f"this is no plan file: it has no format_version and digest; {_A_PLAN}")
     _check_version(content["format_version"], file)
     if not fits:
         raise _unsound(file, "damaged", "the plan file was edited or cut: its digest does not fit; plan again")
     try:
         return Document.model_validate(content)
     except ValidationError as error:
-        raise _unsound(file, "not_a_plan", f"this is no plan file: {_where(error)}") from error
+        raise _unsound(file, "not_a_plan", f"this is no plan file: {_where(error)}; {_A_PLAN}") from error
+
+
+_A_PLAN = "name a file that `reconciler plan --out json=FILE` wrote"
 
 
 def _parsed(text: str) -> Any:
@@ -188,7 +191,7 @@ def changes_of(document: Document, rules_of: RulesOf, file: str) -> tuple[Change
     """
     refs = [part.ref for part in document.changes]
     if len(set(refs)) != len(refs):
-        raise _unsound(file, "not_a_plan", "the plan names a resource twice")
+        raise _unsound(file, "not_a_plan", "the plan names a resource twice; plan again")
     return tuple(_consistent(_restore(part, rules_of, file), file) for part in document.changes)
 
 
@@ -217,12 +220,16 @@ def _gist(change: Change) -> str:
 def _restore(part: ChangePart, rules_of: RulesOf, file: str) -> Change:
     if part.kind not in KINDS:
         raise _unsound(
-            file, "unknown_kind", f"the plan names the kind {shown(part.kind)}, which this version does not know"
+            file,
+            "unknown_kind",
+            f"the plan names the kind {shown(part.kind)}, which this version does not know; plan again with this one",
         )
     if not KINDS[part.kind].valid_id(part.id):
-        raise _unsound(file, "bad_id", f"the plan names the {part.kind} {shown(part.id)}, which is no id")
+        raise _unsound(file, "bad_id", f"the plan names the {part.kind} {shown(part.id)}, which is no id; plan again")
     if any(isinstance(value, list | dict) for value in part.declared.metadata.values()):
-        raise _unsound(file, "not_a_plan", f"the plan declares a value for {part.ref} that no manifest can declare")
+        raise _unsound(
+            file, "not_a_plan", f"the plan declares a value for {part.ref} that no manifest can declare; plan again"
+        )
     rules = rules_of(part.kind)
     if rules.dialect.name != part.dialect:
         told = shown(part.dialect)

@@ -11,11 +11,16 @@ import difflib
 import json
 import re
 from typing import TYPE_CHECKING
+from unicodedata import is_normalized
 
 from reconciler.credentials import looks_like
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+_BESIDE_LETTERS = frozenset("._:/@+-")
+_FILLERS = frozenset("\u115f\u1160\u3164\uffa0")
+"""Letters to Unicode, and printable to Python, that nobody sees."""
 
 LONGEST = 60
 """Characters of a foreign text that a sentence repeats."""
@@ -59,6 +64,27 @@ def dumped(content: object, indent: int | None = 2) -> str:
 def quoted(value: object) -> str:
     """Return a value as JSON shows it: strings in double quotes, nothing unprintable."""
     return plain(json.dumps(value, ensure_ascii=False))
+
+
+def named(key: str) -> str:
+    """Return a key for a place where other words stand beside it: bare where it cannot be taken for any of them.
+
+    That is one of letters, digits and `._:/@+-` alone. Any other is in double quotes, as JSON shows it, so that no key
+    imitates a column; and where two could look the same, letters beyond ASCII are escaped.
+    """
+    return spelling(key)(key)
+
+
+def spelling(key: str) -> Callable[[str], str]:
+    """Return how a key, and each part of it, is written."""
+    if not key.isascii() and not (is_normalized("NFC", key) and _FILLERS.isdisjoint(key)):
+        return _escaped
+    bare = key[:1] not in ("", ":") and all(char.isalnum() or char in _BESIDE_LETTERS for char in key)
+    return str if bare else quoted
+
+
+def _escaped(text: str) -> str:
+    return without_commands(json.dumps(text))
 
 
 def shown(text: str) -> str:

@@ -126,9 +126,10 @@ def overwrite(folder: Path, path: str, content: bytes | None, ref: str = REF) ->
 
 
 def journal(scratch: Scratch) -> list[Path]:
-    """Return what applies that are going on, or ended without a record, have in the git directory."""
+    """Return what applies that are going on, or ended without a record, have in the git directory, locks aside."""
     common = scratch.folder / git(scratch.folder, "rev-parse", "--git-common-dir")
-    return sorted(path for path in (common / "reconciler").rglob("*") if path.is_file())
+    files = (path for path in (common / "reconciler").rglob("*") if path.is_file())
+    return sorted(path for path in files if path.suffix != ".lock")
 
 
 # --- everything but the ledger ----------------------------------------------------------------------------------------

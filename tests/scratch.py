@@ -19,6 +19,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,9 @@ from reconciler.model import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
+ROOT = str(Path(__file__).parents[1])
+"""The tree that is tested: what runs as a process of its own is of it, too, whatever is installed."""
 PATIENCE = 30.0
 """Seconds after which a test gives up on something that should have happened at once."""
 SETTINGS = """\
@@ -130,7 +132,8 @@ class Scratch:
     def environment(self, more: Mapping[str, str]) -> dict[str, str]:
         """Return an environment that owes nothing to the user's; the variables by which coverage follows stay."""
         measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
-        return {"PATH": os.environ["PATH"], "HOME": str(self.home), "GIT_CONFIG_NOSYSTEM": "1", **measured, **more}
+        place = {"PATH": os.environ["PATH"], "HOME": str(self.home), "PYTHONPATH": ROOT}
+        return {**place, "GIT_CONFIG_NOSYSTEM": "1", **measured, **more}
 
     def start(self, line: str, env: Mapping[str, str] | None = None, **streams: Any) -> subprocess.Popen[str]:
         """Start a command line, written as it would be typed after `reconciler`."""

@@ -185,7 +185,8 @@ def test_the_examples_of_a_help_do_what_they_show(name, lines, template, tmp_pat
             done = carried_out(scratch, name, line)
             assert done.code == MEANT.get(line, 0), (line, done)
             assert "Traceback" not in done.out + done.err
-            assert done.code in {int(code) for code in PAGES[name].codes} if name else done.code == 0
+            if name:  # the page of all commands has no codes of its own
+                assert done.code in {int(code) for code in PAGES[name].codes}
 
 
 def test_the_table_of_codes_and_questions_is_about_examples():

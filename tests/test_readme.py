@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from scratch import ROOT
 
 from reconciler import emulator
 from reconciler.cli.demo import SETTINGS, samples
@@ -28,8 +29,9 @@ def run(folder, command):
     words = command.split()
     assert words[0] == "reconciler"
     done = subprocess.run(
-        [sys.executable, "-m", "reconciler", *words[1:]], cwd=folder, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-m", "reconciler", *words[1:]], cwd=folder, env={**os.environ, "PYTHONPATH": ROOT},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     return done.stdout
 
 

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from scratch import ROOT
 
 FILE = Path(__file__).parent.parent / "README.md"
 README = FILE.read_text(encoding="utf-8")
@@ -36,10 +37,10 @@ class Shell:
         (folder / "reconciler").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m reconciler "$@"\n')
         (folder / "reconciler").chmod(0o755)
         names = {f"GIT_{role}_{part}": "x" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
-        measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
         env = {
-            **measured, **names, "GIT_AUTHOR_DATE": DAY, "GIT_COMMITTER_DATE": DAY, "GIT_CONFIG_NOSYSTEM": "1",
+            **names, "GIT_AUTHOR_DATE": DAY, "GIT_COMMITTER_DATE": DAY, "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull, "HOME": str(place), "PATH": f"{folder}:{os.environ['PATH']}",
+            "PYTHONPATH": ROOT,
         }  # fmt: skip
         self._process = subprocess.Popen(
             ["bash", "--noprofile", "--norc"], cwd=place, env=env, text=True, bufsize=1,

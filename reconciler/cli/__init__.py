@@ -17,7 +17,15 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from reconciler import __version__
-from reconciler.cli.helping import Paged, example_lines, paged, with_advice, write_commands, write_manual
+from reconciler.cli.helping import (
+    PagedGroup,
+    example_lines,
+    need_working_directory,
+    paged,
+    with_advice,
+    write_commands,
+    write_manual,
+)
 from reconciler.errors import ExitCode, ReconcilerError, Terminated
 
 if TYPE_CHECKING:
@@ -59,7 +67,7 @@ COMPLETION_VARIABLE = "_RECONCILER_COMPLETE"
 """By which the script of a shell asks what could stand on its command line."""
 
 
-class _Commands(Paged, click.Group):
+class _Commands(PagedGroup):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -84,14 +92,11 @@ class _Commands(Paged, click.Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_manual(example_lines(self), formatter)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS:
-            from reconciler.words import meant, shown
 
-            ctx.fail(f"there is no command {shown(args[0])}; {meant(args[0], COMMANDS)}")
-        return super().resolve_command(ctx, args)
+def _folders(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    from reconciler.cli.completing import folders
+
+    return folders(context, parameter, begun)
 
 
 @click.group(
@@ -100,7 +105,13 @@ class _Commands(Paged, click.Group):
     short_help="git as the source of truth for the metadata of threads and conversations.",
 )
 @click.version_option(__version__, prog_name="reconciler", message="%(prog)s %(version)s")
-@click.option("-C", "directory", metavar="DIR", help="Run as if started in this folder; also after the command.")
+@click.option(
+    "-C",
+    "directory",
+    metavar="DIR",
+    shell_complete=_folders,
+    help="Run as if started in this folder; also after the command.",
+)
 @click.pass_context
 def cli(ctx: click.Context, directory: str | None) -> None:
     """Keep the metadata of threads and conversations as git declares it.
@@ -133,8 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, _terminate)
-    shell = os.environ.get(COMPLETION_VARIABLE)
-    sys.exit(_run(arguments) if shell is None else _complete(shell))
+    shell = os.environ.pop(COMPLETION_VARIABLE, None)  # click would look at it as well
+    sys.exit(_complete(shell) if shell is not None and _has_script(shell) else _run(arguments))
 
 
 def _open_closed_streams() -> None:
@@ -146,6 +157,13 @@ def _open_closed_streams() -> None:
 
 def _terminate(_number: int, _frame: object) -> NoReturn:
     raise Terminated
+
+
+def _has_script(shell: str) -> bool:
+    """Tell whether a script of ours asks; a variable that anything else has set must not silence a command."""
+    from reconciler.cli.completing import SCRIPTS
+
+    return shell in SCRIPTS
 
 
 def _complete(shell: str) -> int:
@@ -167,10 +185,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             click.echo(_line(problem), err=True)
         return error.exit_code
     except OSError as error:
-        if error.filename is not None:
-            return _told(error)
-        _silence()  # the streams themselves: a full disk, a reader that went away
-        return ExitCode.DONE if isinstance(error, BrokenPipeError) else ExitCode.ERROR
+        return _of_system(error)
     except Terminated:
         return ExitCode.TERMINATED
     except Exception as error:  # noqa: BLE001 - a mistake of ours must not end in a trace
@@ -185,14 +200,31 @@ def _show(error: click.ClickException) -> None:
     if isinstance(error, NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
         return
-    said = " ".join(error.format_message().split()).rstrip(".").replace(". (Did", " (did").replace(". Did", "; did")
-    said = f"{said[:1].lower()}{said[1:]}"
+    said = _said(error)
     if not isinstance(error, click.UsageError):
         click.echo(_line(Problem("error", said)), err=True)
         return
     if error.ctx is not None:
         click.echo(error.ctx.get_usage(), err=True)
     click.echo(_line(Problem("wrong_usage", with_advice(said, error.ctx))), err=True)
+
+
+def _said(error: click.ClickException) -> str:
+    if isinstance(error, click.NoSuchOption):
+        return _of_option(error)
+    said = " ".join(error.format_message().split()).rstrip(".")
+    return f"{said[:1].lower()}{said[1:]}"
+
+
+def _of_option(error: click.NoSuchOption) -> str:
+    """Say that there is no such option, and the one that was probably meant: begun like it, else much like it."""
+    from reconciler.words import closest, shown
+
+    params = error.ctx.command.get_params(error.ctx) if error.ctx is not None else []
+    known = [name for one in params if isinstance(one, click.Option) for name in one.opts if name.startswith("--")]
+    name = error.option_name
+    match = next((one for one in known if one.startswith(name)), None) or closest(name, known)
+    return f"there is no option {shown(name)}{f'; did you mean {match}?' if match else ''}"
 
 
 def _line(problem: Problem) -> str:
@@ -215,6 +247,19 @@ def _told(error: Exception) -> int:
     else:
         click.echo(_line(Problem("internal", internal_fault(error).message)), err=True)
     return ExitCode.ERROR
+
+
+def _of_system(error: OSError) -> int:
+    """Tell of an error of the system; one that names no file is about the working directory, or the streams."""
+    if error.filename is not None:
+        return _told(error)
+    try:
+        need_working_directory()
+    except ReconcilerError as gone:
+        click.echo(_line(gone.problems()[0]), err=True)
+        return gone.exit_code
+    _silence()  # the streams themselves: a full disk, a reader that went away
+    return ExitCode.DONE if isinstance(error, BrokenPipeError) else ExitCode.ERROR
 
 
 def _silence() -> None:

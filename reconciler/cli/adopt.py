@@ -160,7 +160,7 @@ def _shown(file: _Edited, mask: tuple[str, ...]) -> Iterator[str]:
     from reconciler.manifest import writer
     from reconciler.masks import MASKED
     from reconciler.model import matches
-    from reconciler.words import quoted
+    from reconciler.words import named, quoted
 
     if not _has_masked(file, mask):
         yield from writer.patch(file.before, file.after, file.name).split("\n")[:-1]
@@ -169,7 +169,8 @@ def _shown(file: _Edited, mask: tuple[str, ...]) -> Iterator[str]:
     for edit in file.edits:
         value = getattr(edit, "value", None)
         told = MASKED if matches(edit.key, mask) else quoted(value)
-        yield f"- {edit.ref}  {edit.key}" if value is None else f"+ {edit.ref}  {edit.key}  {told}"
+        key = named(edit.key)
+        yield f"- {edit.ref}  {key}" if value is None else f"+ {edit.ref}  {key}  {told}"
 
 
 def _has_masked(file: _Edited, mask: tuple[str, ...]) -> bool:

@@ -1,7 +1,7 @@
 """What to do about an error, where its own words leave that open: one table, by the code of the error.
 
 Who raises an error says what happened and where. What helps depends on the kind of error alone for most of those that
-come from the API, the way to it, or git, and is added where a run tells of them: once in `errors`, not at each change.
+come from the API, the way to it, or git, and is added where a run tells of them: once for each code.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from reconciler.document import Finding
     from reconciler.errors import Problem
 
 ADVICE: Mapping[str, str] = {
@@ -65,6 +66,24 @@ def advised(problem: Problem) -> Problem:
     advice = ADVICE.get(problem.code)
     if advice is None or problem.message.rstrip(".").endswith(advice[1:]):
         return problem
-    whole = problem.message.endswith(".")
-    ending = f" {advice[:1].upper()}{advice[1:]}." if whole else f"; {advice}"
-    return replace(problem, message=f"{problem.message}{ending}")
+    sentence, end = _endings(advice)
+    return replace(problem, message=f"{problem.message}{sentence if problem.message.endswith('.') else end}")
+
+
+def _endings(advice: str) -> tuple[str, str]:
+    """Return what is added to a whole sentence, and to one that is open."""
+    return f" {advice[:1].upper()}{advice[1:]}.", f"; {advice}"
+
+
+def advised_once(errors: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return the errors of several runs as one run tells them: of each code the first has the advice."""
+    told: list[Finding] = []
+    codes: set[str] = set()
+    for error in errors:
+        message = error.message
+        if error.code in codes and error.code in ADVICE:
+            for ending in _endings(ADVICE[error.code]):
+                message = message.removesuffix(ending)
+        codes.add(error.code)
+        told.append(error.model_copy(update={"message": message}))
+    return tuple(told)

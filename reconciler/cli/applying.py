@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -23,13 +24,15 @@ from reconciler.git.history import Kinship
 from reconciler.guard import refusals, scale_of
 from reconciler.remembering import moved_by, touched_by
 from reconciler.render import terminal
+from reconciler.watching.lock import locks_around
 from reconciler.words import amount
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from reconciler.cli.options import Options
+    from reconciler.cli.planning import Made
     from reconciler.cli.report import Report
     from reconciler.cli.session import Session
     from reconciler.compare import Change
@@ -62,11 +65,27 @@ def carry_out(report: Report, chosen: Options) -> None:
     saved = _plan_file(chosen)
     proposal = _saved(report, chosen, saved) if saved else _fresh(report, chosen)
     rewind = rewinding(report, proposal.book)
-    show_plan(report, proposal.session)
-    if rewind is not None:
-        raise rewind
-    done = perform(report, proposal)
-    remember_run(report, proposal.book, proposal.changes, done.outcomes)
+    with beside_a_watch(report, proposal.session) as begin:
+        show_plan(report, proposal.session)
+        if rewind is not None:
+            raise rewind
+        done = perform(report, proposal, begin)
+        remember_run(report, proposal.book, proposal.changes, done.outcomes)
+
+
+@contextlib.contextmanager
+def beside_a_watch(report: Report, session: Session) -> Iterator[Callable[[], None]]:
+    """Tell of a watch on the target, and give what keeps its runs from writing until the end of this context.
+
+    That is for the moment before the first write: nobody is kept waiting while a person reads a plan, and no file is
+    made where nothing is written. It raises `AtWork` where a run of the watch writes just then.
+    """
+    locks = locks_around(session.settings.root, session.target.name, session.repository)
+    watch = locks.watch()
+    if watch is not None:
+        report.remark("watched", f"{watch} is at work on target {session.target.name} from this checkout, too")
+    with contextlib.ExitStack() as held:
+        yield lambda: held.enter_context(locks.beside())
 
 
 def check_consent(chosen: Options) -> None:
@@ -79,11 +98,15 @@ def _at_a_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def perform(report: Report, proposal: Proposal) -> engine.Application:
-    """Get consent and write; whatever ends it, every change has an outcome in the report."""
+def perform(report: Report, proposal: Proposal, begin: Callable[[], None] = lambda: None) -> engine.Application:
+    """Get consent and write; whatever ends it, every change has an outcome in the report.
+
+    `begin` is called between the two, where anything is to be written.
+    """
     done, book = engine.Application(), proposal.book
     try:
-        _get_consent(report, proposal, proposal.due)
+        if _get_consent(report, proposal, proposal.due):
+            begin()
         book.intend(report.document().changes)
         _write(proposal.session, proposal.due, done)
     except BaseException:
@@ -117,7 +140,11 @@ def _plan_file(chosen: Options) -> Path | None:
 
 def _fresh(report: Report, chosen: Options) -> Proposal:
     session = open_session(chosen, report, manifests=When.LATER)
-    made = observe_and_plan(session, report, recording=True)
+    return propose(report, session, observe_and_plan(session, report, recording=True))
+
+
+def propose(report: Report, session: Session, made: Made) -> Proposal:
+    """Return what is to be carried out of a plan that was just made. Raises `GuardRefused` where it is of nothing."""
     if not session.declared and session.whole:
         raise GuardRefused(
             "the manifests declare nothing at all, more likely a mistake than a wish; see what `manifests` in the "
@@ -187,15 +214,20 @@ def show_plan(report: Report, session: Session) -> None:
         report.told = len(report.problems)
 
 
-def _get_consent(report: Report, proposal: Proposal, changes: Sequence[Change]) -> None:
-    """Raise `GuardRefused` or `ConsentRefused` where this may not be written; ask only if anything is to be."""
-    due = any(change.writable for change in changes if change.action is Action.UPDATE)
-    if due and not proposal.session.brake.pulled:
+def _get_consent(report: Report, proposal: Proposal, changes: Sequence[Change]) -> bool:
+    """Tell whether anything is to be written, and ask only then.
+
+    Raises `GuardRefused` or `ConsentRefused` where it may not be.
+    """
+    writable = any(change.writable for change in changes if change.action is Action.UPDATE)
+    due = writable and not proposal.session.brake.pulled
+    if due:
         requests = report.document().requests
         to_come = Calls(requests.writes, requests.writes)  # each is preceded by a read
         _check_guards(proposal)
         check_requests(proposal.session, to_come, made=requests.reads)
         _ask(report.view(), proposal.session, to_come)
+    return due
 
 
 def _check_guards(proposal: Proposal) -> None:

@@ -39,6 +39,7 @@ def _baseline(report: Report, chosen: Options) -> None:
     from reconciler.cli.planning import judge_run, observe_and_plan
     from reconciler.cli.recording import Book
     from reconciler.cli.session import When, need_repository, open_session
+    from reconciler.words import amount
 
     session = open_session(chosen, report, manifests=When.LATER)
     need_repository(session)
@@ -51,8 +52,8 @@ def _baseline(report: Report, chosen: Options) -> None:
     remember_run(report, book, made.plan.changes, ())
     differing = sum(len(change.fields) for change in made.plan.changes)
     as_declared = report.parts["summary"].keep
-    notice(
-        f"Nothing was written: {as_declared} resources are as declared, and {differing} fields that differ keep the "
-        "base that they had.",
-        chosen,
+    told = f"{amount(as_declared, 'resource')} {'is' if as_declared == 1 else 'are'} as declared"
+    rest = (
+        f"{amount(differing, 'field')} that {'differs keeps' if differing == 1 else 'differ keep'} the base from before"
     )
+    notice(f"Nothing was written: {told}, and {rest}.", chosen)

@@ -95,7 +95,7 @@ def faults(_context: click.Context, _parameter: click.Parameter, _begun: str) ->
     return [CompletionItem(f"{name}=", type="open") for name in map(str, Mishap)]
 
 
-def targets(context: click.Context, _parameter: click.Parameter, _begun: str) -> list[CompletionItem]:
+def targets(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Offer the targets of the settings file, valid or not otherwise."""
     from reconciler.manifest.reader import read
 
@@ -104,7 +104,7 @@ def targets(context: click.Context, _parameter: click.Parameter, _begun: str) ->
         return []
     found = read(file.read_bytes(), file.name).root
     named = found.get("targets") if isinstance(found, dict) else None
-    return [CompletionItem(name) for name in named if isinstance(name, str)] if isinstance(named, dict) else []
+    return _offered((name for name in named if isinstance(name, str)), begun) if isinstance(named, dict) else []
 
 
 def declared(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:

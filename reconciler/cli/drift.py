@@ -29,7 +29,7 @@ def drift(**given: Any) -> int:
     with its commit.
 
     \b
-    Signs: + a key appeared   ~ a value changed   - a key vanished
+    Signs: + a key appeared  ~ a value changed  - a key vanished
 
     \b
     Examples:
@@ -58,14 +58,29 @@ def _drift(report: Report, chosen: Options) -> None:
 
 def find_drift(report: Report, session: Session, made: Made) -> Drift:
     """Return what moved outside git, and tell the report what went wrong while looking."""
-    from reconciler import drift as findings
+    today = session.options.now or dt.datetime.now().astimezone().date()
+    report.parts["now"] = today.isoformat()
+    found = moved_outside(made, today)
+    judge_drift(report, session, made, found)
+    return found
+
+
+def moved_outside(made: Made, today: dt.date) -> Drift:
+    """Return what moved outside git, by a plan and the past that it was made with."""
+    from reconciler.drift import find
+
+    bases = made.memory.bases
+    return find(made.plan.changes, lambda ref: ref in bases and bases[ref].verified, today)
+
+
+def judge_drift(report: Report, session: Session, made: Made, found: Drift) -> None:
+    """Tell the report what went wrong while looking: what was not seen, and ids that never were there.
+
+    Whoever looks for drift judges by this: what has gone since the last apply is found, it is no failure to look.
+    """
     from reconciler.cli.planning import judge_run
     from reconciler.compare import Action
 
-    today = session.options.now or dt.datetime.now().astimezone().date()
-    report.parts["now"] = today.isoformat()
-    bases = made.memory.bases
-    found = findings.find(made.plan.changes, lambda ref: ref in bases and bases[ref].verified, today)
     for (ref, key), entry in found.expired.items():
         report.remark("expired", f"{ref}: {key} was accepted until {entry.until}, which is over")
     failures = []
@@ -75,7 +90,6 @@ def find_drift(report: Report, session: Session, made: Made) -> Drift:
         elif change.action is Action.FAILED:
             failures.append(change)
     judge_run(session, report, failures, made.observation.refusals)
-    return found
 
 
 def _only_warned_of(change: Change, session: Session) -> bool:

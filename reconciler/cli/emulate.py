@@ -52,6 +52,14 @@ def _host(_context: click.Context, _option: click.Parameter, value: str) -> str:
     return host
 
 
+def _seeds(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[Path, ...]:
+    paths = tuple(map(Path, values))
+    lost = next((path for path in paths if not path.exists()), None)
+    if lost is not None:
+        raise click.BadParameter(f"{lost} does not exist; name a manifest, or a folder of them.")
+    return paths
+
+
 def _writes(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> Mapping[str, Dialect]:
     """Return the dialect of each kind that is told; one told for a kind beats one told for all."""
     told = [value.rpartition("=") for value in values]
@@ -115,7 +123,7 @@ def _known(what: str, name: str, table: Mapping[str, T]) -> T:
     "--seed",
     "seeds",
     multiple=True,
-    type=click.Path(exists=True, path_type=Path),
+    callback=_seeds,
     help="A manifest, or a folder of them, whose ids are created, empty.  [repeatable]",
 )
 @click.option(

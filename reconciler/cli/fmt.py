@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import stat
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 _STDIN_NAME = "<stdin>"
+_WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+"""A file that has none of these nobody means to be written to, not even by root, who may."""
 
 
 @click.command()
@@ -56,6 +59,7 @@ def fmt(*, check: bool, diff: bool, **given: Any) -> int:
         run.standard_input() if STDIN in chosen.paths else run.files()
     except ReconcilerError as error:
         report.fail(error)
+    report.mask = run.mask
     say(terminal.errors(report.view(), room_on(sys.stderr, chosen)), chosen, err=True)
     return report.exit_code
 
@@ -99,8 +103,8 @@ class _Run:
         from reconciler.settings import masks_around
 
         if self.options.paths != (STDIN,):
-            raise WrongUsage("- is standard input, and no other PATH can be given with it")
-        self.mask = masks_around(self.options.cwd, os.environ)
+            raise WrongUsage("- is standard input, and no other PATH can be given with it: leave one of them out")
+        self.mask = masks_around(self.options.cwd, os.environ, self.options.config)
         before = self._all_of_standard_input()
         after = self._canonical(before, _STDIN_NAME)
         if after is None:
@@ -117,13 +121,13 @@ class _Run:
         from reconciler.manifest.files import MAX_FILE
 
         if sys.stdin is None:
-            raise WrongUsage("standard input is closed")
+            raise WrongUsage("standard input is closed; send a manifest there, or name a PATH")
         try:
             data = sys.stdin.buffer.read(MAX_FILE + 1)
         except OSError as error:
-            raise WrongUsage(f"cannot read standard input: {error.strerror}") from error
+            raise WrongUsage(f"cannot read standard input: {error.strerror}; name a PATH instead") from error
         if len(data) > MAX_FILE:
-            raise WrongUsage(f"standard input is larger than {MAX_FILE // 1024 // 1024} MiB")
+            raise WrongUsage(f"standard input is larger than {MAX_FILE // 1024 // 1024} MiB; split the manifest")
         return data
 
     def _find(self) -> Found:
@@ -138,7 +142,7 @@ class _Run:
         except InvalidInput as invalid:
             if not chosen.paths:
                 raise
-            self.mask = settings.masks_around(chosen.cwd, os.environ)
+            self.mask = settings.masks_around(chosen.cwd, os.environ, chosen.config)
             return self._find_without_settings(invalid)
         self.mask = found.target.mask
         return find_manifests(found, chosen)
@@ -156,9 +160,9 @@ class _Run:
         try:
             found = manifest.find([self.options.at(name) for name in names], root=root, skip=frozenset(own))
         except FileNotFoundError as error:
-            raise WrongUsage(f"{error.filename} does not exist") from error
+            raise WrongUsage(f"{error.filename} does not exist; name a manifest, or a folder of them") from error
         if not found.files and not found.problems:
-            raise WrongUsage(f"no manifests (*.yaml, *.yml) at {', '.join(names)}")
+            raise WrongUsage(f"no manifests (*.yaml, *.yml) at {', '.join(names)}; name a file or folder that has some")
         return found
 
     # --- one manifest -------------------------------------------------------------------------------------------------
@@ -233,6 +237,8 @@ class _Run:
         from reconciler.cli.output import notice, say
         from reconciler.words import amount
 
+        if changed and self.options.paths == (STDIN,) and not self.check:
+            return  # nothing was written anywhere
         if changed:
             many = f"{changed} of {amount(count, 'file')}"
             notice(f"{many} would change." if self.check else f"Formatted {many}.", self.options)
@@ -251,9 +257,16 @@ def _write(one: _Changed) -> None:
     try:
         now = read_file(one.path)
     except OSError as error:
-        raise ReconcilerError(f"cannot read {one.name}: {error.strerror}") from error
+        raise ReconcilerError(
+            f"cannot read {one.name}: {error.strerror}; see whether it is there, and whose it is"
+        ) from error
     if now != one.before:
         raise ReconcilerError(f"{one.name} was changed meanwhile; it is left as it is now, format it again")
+    # The file is replaced by another one, which its folder alone has to allow.
+    if not one.path.stat().st_mode & _WRITABLE or not os.access(one.path, os.W_OK):
+        raise ReconcilerError(
+            f"cannot write {one.name}: it is read-only; make it writable (`chmod u+w`) if it is to be formatted"
+        )
     write_file(one.path, one.after)
 
 
@@ -284,7 +297,9 @@ def _print(data: bytes) -> None:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            raise ReconcilerError(f"cannot write to standard output: {error.strerror}") from error
+            raise ReconcilerError(
+                f"cannot write to standard output: {error.strerror}; make room, or send it elsewhere"
+            ) from error
 
 
 @contextlib.contextmanager

@@ -39,6 +39,7 @@ def forget(names: tuple[str, ...], **given: Any) -> int:
     from reconciler.render import terminal
     from reconciler.words import plain
 
+    _check(names)
     chosen, report = Options(**given), Report("apply")
     session = open_session(chosen, report)
     need_repository(session)
@@ -49,6 +50,16 @@ def forget(names: tuple[str, ...], **given: Any) -> int:
         say(f"Forgotten: {plain(', '.join(map(str, forgotten)))}.\n", chosen)
     say(terminal.errors(report.view(), room_on(sys.stderr, chosen)), chosen, err=True)
     return report.exit_code
+
+
+def _check(names: tuple[str, ...]) -> None:
+    """Raise `WrongUsage` for a name that can match nothing: every one of a resource has a slash."""
+    from reconciler.errors import WrongUsage
+    from reconciler.words import shown
+
+    for name in names:
+        if not set(name) & set("/*?["):
+            raise WrongUsage(f"{shown(name)} names no resource: write KIND/ID, such as thread/thread_abc123, or a glob")
 
 
 def _released(session: Session, memory: Memory, name: str) -> list[Ref]:

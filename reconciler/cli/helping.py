@@ -8,12 +8,14 @@ command can end with, the variables and files that matter to it, and what to rea
 from __future__ import annotations
 
 import inspect
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.errors import PRECEDENCE, ExitCode
+from reconciler.errors import PRECEDENCE, ExitCode, WrongUsage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -67,7 +69,7 @@ VARIABLES: Mapping[str, str] = {
     "OPENAI_BASE_URL, OPENAI_API_KEY, OPENAI_ORG_ID, OPENAI_PROJECT_ID":
         "The target `default`, only where there is no settings file.",
     "SSL_CERT_FILE, SSL_CERT_DIR": "Certificates to trust in place of the system's.",
-    "NO_COLOR, COLUMNS": "No colours; how wide the text is.",
+    "NO_COLOR, COLUMNS": "No colours; how wide the text is on a terminal.",
 }  # fmt: skip
 """The environment variables that matter to some command."""
 
@@ -328,7 +330,22 @@ def heading_of(option: click.Option) -> str:
 
 
 class Paged(click.Command):
-    """A command whose help is a page of the manual."""
+    """A command whose help is a page of the manual, and that runs in a folder which exists."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the words of a command line; whatever is wrong with them is said of this command."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, where there is something that its paths are relative to."""
+        folder = ctx.params.get("directory")
+        if folder is not None and not Path(folder).is_absolute():
+            need_working_directory()
+        return super().invoke(ctx)
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the name with what it stands for, and what the command says of itself."""
@@ -356,8 +373,28 @@ class Paged(click.Command):
             formatter.write_text(", ".join(f"`reconciler {name} --help`" for name in page.see))
 
 
-class _PagedGroup(Paged, click.Group):
-    """A group whose help is a page of the manual."""
+class PagedGroup(Paged, click.Group):
+    """A group whose help is a page of the manual, and that says what it has in place of an unknown command."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first word names."""
+        names = self.list_commands(ctx)
+        if args and args[0] not in names:
+            from reconciler.words import meant, shown
+
+            whose = f"{ctx.info_name} has" if ctx.parent else "there is"
+            ctx.fail(f"{whose} no command {shown(args[0])}; {meant(args[0], names)}")
+        return super().resolve_command(ctx, args)
+
+
+def need_working_directory() -> None:
+    """Raise `WrongUsage` where the folder that the process was started in has been removed."""
+    try:
+        os.getcwd()  # noqa: PTH109 - a path is not wanted
+    except FileNotFoundError:
+        raise WrongUsage("the working directory is gone: `cd` to one that exists, or name one by -C") from None
 
 
 def paged(command: click.Command, sentence: str) -> click.Command:
@@ -377,7 +414,7 @@ def paged(command: click.Command, sentence: str) -> click.Command:
     if not isinstance(command, click.Group):
         return Paged(**values)
     inner = {name: paged(one, one.get_short_help_str(200)) for name, one in command.commands.items()}
-    return _PagedGroup(commands=inner, **values)
+    return PagedGroup(commands=inner, **values)
 
 
 def _write_options(params: Iterable[click.Parameter], ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -391,7 +428,18 @@ def _write_rows(heading: str, rows: Iterable[tuple[str, str]], formatter: click.
     found = list(rows)
     if found:
         with formatter.section(heading):
-            formatter.write_dl(found)
+            room = formatter.width - formatter.current_indent
+            formatter.write_dl([part for row in found for part in _fitting(row, room)])
+
+
+def _fitting(row: tuple[str, str], room: int) -> Iterator[tuple[str, str]]:
+    """Yield a row of a table, one row for each of its names where they have no room beside each other."""
+    names, text = row
+    before, last = names.split(", ")[:-1] if len(names) > room else [], names
+    if before:
+        last = names.split(", ")[-1]
+    yield from ((f"{name},", "") for name in before)
+    yield last, text
 
 
 def _write_lines(heading: str, lines: Iterable[str], formatter: click.HelpFormatter) -> None:

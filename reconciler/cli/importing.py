@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,7 @@ def command(names: tuple[str, ...], ids_from: str | None, into: str | None, **gi
     session = open_session(chosen, report, manifests=When.NONE)
     if session.target.mask and into is None:
         raise WrongUsage("the settings mask values, and standard output would show them: name a file by --into")
+    _check_place(chosen, into)
     wanted = list(dict.fromkeys(map(_ref, [*names, *_lines(chosen, ids_from)])))
     known = _declared(session)
     observation = look(session, [ref for ref in wanted if ref not in known])
@@ -149,6 +151,22 @@ def _declarations(report: Report, readings: Mapping[Ref, Reading]) -> Iterator[D
             report.note(ExitCode.ERROR, Problem(reading.fault.code, f"{ref}: {reading.fault}"))
 
 
+def _check_place(chosen: Options, into: str | None) -> None:
+    """Raise `WrongUsage` where the manifest cannot be written, before any call; folders on the way are made later."""
+    from reconciler.errors import WrongUsage
+
+    if into is None:
+        return
+    path = chosen.at(into).resolve()
+    above = next(one for one in path.parents if os.path.lexists(one))
+    if path.is_dir():
+        raise WrongUsage(f"--into: {into} is a folder; name a file in it")
+    if not above.is_dir():
+        raise WrongUsage(f"--into: {above} is no folder; name another file")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise WrongUsage(f"--into: you may not write into {above}; make that possible, or name another file")
+
+
 # --- the manifest -----------------------------------------------------------------------------------------------------
 
 
@@ -177,7 +195,8 @@ def _write(
         write_file(path, written.data)
     whole = {refusal.ref for refusal in written.refused if refusal.key is None}
     imported = len(declarations) - len(whole)
-    notice(f"Imported {amount(imported, 'resource')} into {name}.", chosen)
+    if imported:
+        notice(f"Imported {amount(imported, 'resource')} into {name}.", chosen)
     if path.exists() and not any(path.samefile(known) for known in _manifests(session)):
         notice(f"{name} is not among the manifests of target {session.target.name}: nothing will read it.", chosen)
 

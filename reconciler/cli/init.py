@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from reconciler.cli.options import Options, options
+from reconciler.errors import ReconcilerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from reconciler.errors import Problem
 
 SERVICES = ("github", "gitlab")
 SETTINGS, MANIFEST, IGNORED = "reconciler.yaml", "manifests/threads.yaml", ".gitignore"
@@ -41,7 +44,8 @@ def init(ci: str | None, **given: Any) -> None:
     by which an editor completes, explains and checks what is typed into the first two. After it `plan`, `apply` and
     `drift` work, against the emulator inside the tool: no key and no network is needed.
 
-    What exists is left alone, and named. Where a file cannot be written, none is.
+    What exists is left alone, and named. Where a file cannot be written, none is. The CI workflow names the folder
+    below the top of the repository; one with a control character or `${{` in its name can do without (--ci none).
 
     \b
     Example:
@@ -52,15 +56,20 @@ def init(ci: str | None, **given: Any) -> None:
     from reconciler.cli.output import say
 
     chosen = Options(**given)
-    around = _around(chosen.cwd)
-    parts = {part: _state(part, chosen.cwd) for part in _parts(chosen.cwd, around, ci or _service(around))}
+    around, known = _around(chosen.cwd), _known(chosen.cwd)
+    parts = {part: _state(part, chosen.cwd) for part in _parts(chosen.cwd, around, ci or _service(around), known)}
     _write([part for part, state in parts.items() if state != KEPT])
-    lines = [*_told(parts, chosen.cwd), *_notes(parts, chosen.cwd, around), ""]
-    new = parts[next(iter(parts))] == WRITTEN
-    where = (
-        "Next, against the emulator inside the tool:" if new else "Next, against the target of the settings there are:"
-    )
-    say("\n".join([*lines, where, *_next(chosen.directory)]) + "\n", chosen)
+    lines = [*_told(parts, chosen.cwd), *_notes(parts, chosen.cwd, around), *_lacks(known, chosen.cwd), ""]
+    say("\n".join([*lines, _heading(known), *_next(chosen.directory)]) + "\n", chosen)
+
+
+class NothingWritten(ReconcilerError):
+    """A file can be neither written nor left alone."""
+
+    code = "not_written"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"nothing was written: {why}")
 
 
 # --- where this is ----------------------------------------------------------------------------------------------------
@@ -77,7 +86,6 @@ class Around:
 
 def _around(folder: Path) -> Around:
     """Look at what is around a folder. A repository that git cannot be asked about is known by its top alone."""
-    from reconciler.errors import ReconcilerError
     from reconciler.git import repository
 
     above = (folder, *folder.parents)
@@ -102,13 +110,12 @@ def _host(ask: Callable[..., str | None]) -> str:
 
 
 def _branch(ask: Callable[..., str | None]) -> str:
-    """Return the main branch: the remote's where it is known, else `main`, unless this is an old repository."""
+    """Return the main branch: the remote's where it is known, else `main` or `master`, else the one that is here."""
     import re
 
     known = (ask("symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD") or "").removeprefix("origin/")
-    branch = known or ask("symbolic-ref", "--quiet", "--short", "HEAD")
-    if branch is None or (not known and branch != "master"):
-        return "main"
+    usual = (name for name in ("main", "master") if ask("rev-parse", "--verify", "--quiet", f"refs/heads/{name}"))
+    branch = known or next(usual, None) or ask("symbolic-ref", "--quiet", "--short", "HEAD") or "main"
     return branch if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", branch) else "main"
 
 
@@ -137,7 +144,20 @@ class Part:
     unless: Path | None = None
 
 
-def _parts(folder: Path, around: Around, service: str) -> Iterator[Part]:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What settings that exist say: where manifests are, for whatever target, and the first thing wrong with them."""
+
+    manifests: frozenset[Path] = frozenset()
+    problem: Problem | None = None
+
+    @property
+    def lost(self) -> list[Path]:
+        """Return the manifests that are named and do not exist."""
+        return sorted(path for path in self.manifests if not path.exists())
+
+
+def _parts(folder: Path, around: Around, service: str, known: Known | None) -> Iterator[Part]:
     from functools import partial
 
     from reconciler import OWN_FOLDER
@@ -145,13 +165,20 @@ def _parts(folder: Path, around: Around, service: str) -> Iterator[Part]:
 
     rule = f"{OWN_FOLDER}/"
     yield Part(folder / SETTINGS, folder, _template("reconciler.yaml"), "the settings: targets, guards")
-    yield Part(folder / MANIFEST, folder, _template("threads.yaml"), "a first manifest", unless=_manifests(folder))
+    sample = Part(folder / MANIFEST, folder, _template("threads.yaml"), "a first manifest")
+    if os.path.lexists(sample.path):
+        yield sample
+    elif (there := _manifests(folder, known)) is not None:
+        yield replace(sample, unless=there)
+    elif _would_be_read(sample, known):
+        yield sample
     yield Part(folder / IGNORED, folder, _template("gitignore"), f"keeps {rule} out of git", rule)
     for what, name in SCHEMAS.items():
         yield Part(folder / name, folder, partial(schema_text, what), "completion and checks in editors")
     if service in WORKFLOW:
         path = around.top / WORKFLOW[service]
-        yield Part(path, around.top, partial(_workflow, folder, around, service), "plans, applies, looks for drift")
+        content = partial(_workflow, folder, around, service)
+        yield Part(path, around.top, content, "plans, applies, looks for drift", unless=_of_other_ending(path))
     if service == "gitlab":
         yield Part(around.top / ENTRY, around.top, partial(_entry, folder, around), "runs the one above")
 
@@ -160,30 +187,44 @@ def _template(name: str) -> Callable[[], str]:
     return lambda: (TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _manifests(folder: Path) -> Path | None:
-    """Return the folder that manifests are in already, or that settings which exist have in place of ours."""
+def _manifests(folder: Path, known: Known | None) -> Path | None:
+    """Return what has manifests already, in place of a first one: our folder, or what the settings there are name."""
     from reconciler.manifest.files import SUFFIXES
 
     own = folder / Path(MANIFEST).parent
-    if any(path.suffix in SUFFIXES for path in own.rglob("*")) and not os.path.lexists(folder / MANIFEST):
+    if any(path.suffix in SUFFIXES for path in own.rglob("*")):
         return own
-    named = _named(folder / SETTINGS) if (folder / SETTINGS).is_file() else {own}
-    read = any(own.is_relative_to(one) for one in named)
-    return None if read or not named else min(named)
+    there = {path for path in known.manifests if path.exists()} if known is not None else set()
+    return None if not there or any(own.is_relative_to(one) for one in there) else min(there)
 
 
-def _named(settings: Path) -> set[Path]:
-    """Return where the targets of settings have their manifests."""
+def _would_be_read(sample: Part, known: Known | None) -> bool:
+    """Tell whether some target would read a first manifest; of settings that are invalid nobody can tell."""
+    if known is None:
+        return True
+    return known.problem is None and any(sample.path.is_relative_to(one) for one in known.manifests)
+
+
+def _known(folder: Path) -> Known | None:
+    """Return what the settings say, `None` where there are none."""
     from reconciler.errors import InvalidInput
-    from reconciler.settings.file import InvalidSettings, read_settings
+    from reconciler.settings.file import read_settings
 
+    settings = folder / SETTINGS
+    if not settings.is_file():
+        return None
     try:
         model, _ = read_settings(settings)
-    except InvalidSettings as invalid:
-        return {path for paths in invalid.manifests for path in paths}
-    except InvalidInput:  # they cannot be read
-        return set()
-    return {settings.parent / name for target in model.targets.values() for name in target.manifests}
+    except InvalidInput as invalid:
+        return Known(problem=invalid.found[0])
+    named = (folder / name for target in model.targets.values() for name in target.manifests)
+    return Known(frozenset(Path(os.path.normpath(path)) for path in named))
+
+
+def _of_other_ending(path: Path) -> Path | None:
+    """Return a file that a service takes as it would take ours: one that differs in `.yml` and `.yaml` alone."""
+    other = path.with_suffix(".yml" if path.suffix == ".yaml" else ".yaml")
+    return other if os.path.lexists(other) and not os.path.lexists(path) else None
 
 
 def _workflow(folder: Path, around: Around, service: str) -> str:
@@ -192,35 +233,41 @@ def _workflow(folder: Path, around: Around, service: str) -> str:
 
     if service == "gitlab":  # it takes everything from variables, which stand where it is included
         return _template("../gitlab-ci.yml")()
-    text = _template("github.yaml")().replace('FOLDER: "."', f'FOLDER: "{_below(folder, around)}"')
-    text = text.replace("[main]", f"[{around.branch}]")
+    text = _template("github.yaml")().replace("[main]", f"[{around.branch}]")
     known = _source()
-    return text if known is None else re.sub(r"you/reconciler@0+ +# replace", f"{known[0]}@{known[1]}", text)
+    if known is not None:
+        text = re.sub(r"you/reconciler@0+ +# replace", f"{known[0]}@{known[1]}", text)
+    return text.replace('FOLDER: "."', f"FOLDER: {_scalar(_below(folder, around))}")
 
 
 def _entry(folder: Path, around: Around) -> str:
     """Return the file that GitLab begins with, filled in with what is known."""
     import re
 
+    text, known = _template(ENTRY.lstrip("."))(), _source()
+    if known is not None:
+        text = re.sub(r"git\.example/you/reconciler@\S+ +# replace", f"github.com/{known[0]}@{known[1]}", text)
     settings = (Path(_below(folder, around)) / SETTINGS).as_posix()
-    text = _template(ENTRY.lstrip("."))().replace(f'"{SETTINGS}"', f'"{settings}"')
-    known = _source()
-    if known is None:
-        return text
-    return re.sub(r"git\.example/you/reconciler@\S+ +# replace", f"github.com/{known[0]}@{known[1]}", text)
+    # GitLab puts values of other variables behind every $ but a doubled one.
+    return text.replace(f'"{SETTINGS}"', _scalar(settings.replace("$", "$$")))
+
+
+def _scalar(text: str) -> str:
+    """Return printable text as YAML has it in double quotes: as JSON does."""
+    import json
+
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _below(folder: Path, around: Around) -> str:
-    """Return where a folder is below the top of its repository; raises `ReconcilerError` if no CI file can say so."""
-    import re
-
-    from reconciler.errors import ReconcilerError
+    """Return where a folder is below the top of its repository; raises `NothingWritten` if no CI file can say so."""
     from reconciler.words import shown
 
     below = folder.relative_to(around.top).as_posix()
-    if not re.fullmatch(r"[\w./@+ -]+", below):  # anything else a service might evaluate
-        what = f"no CI file can name the folder {shown(below)}: rename it, or leave the file out by --ci none"
-        raise ReconcilerError(f"nothing was written: {what}")
+    if not below.isprintable() or "${{" in below:  # the latter GitHub evaluates wherever it stands
+        raise NothingWritten(
+            f"no CI file can name the folder {shown(below)}: rename it, or leave the file out by --ci none"
+        )
     return below
 
 
@@ -244,12 +291,10 @@ def _source() -> tuple[str, str] | None:
 
 
 def _state(part: Part, folder: Path) -> str:
-    """Return what is to become of a file; raises `ReconcilerError` where it can be neither written nor left alone."""
-    from reconciler.errors import ReconcilerError
-
+    """Return what is to become of a file; raises `NothingWritten` where it can be neither written nor left alone."""
     hindrance = _hindrance(part, folder)
     if hindrance is not None:
-        raise ReconcilerError(f"nothing was written: {hindrance}")
+        raise NothingWritten(hindrance)
     if part.unless is not None:
         return KEPT
     if not os.path.lexists(part.path):
@@ -264,19 +309,20 @@ def _hindrance(part: Part, folder: Path) -> str | None:
 
     name = plain(name_of(part.path, folder))
     if not Path(os.path.realpath(part.path)).is_relative_to(os.path.realpath(part.within)):
-        return f"a link leads from {name} out of {plain(str(part.within))}"
+        return f"a link leads from {name} out of {plain(str(part.within))}: remove it, or begin in another folder (-C)"
     if part.unless is not None:
         return None
     above = next(one for one in part.path.parents if os.path.lexists(one))
     what = plain(name_of(above, folder))
     if not above.is_dir():
-        return f"{what} is no folder, and {name} belongs there"
+        return f"{what} is no folder, and {name} belongs there: move it away"
     if part.path.is_dir():
-        return f"{name} is a folder, and a file of that name is needed"
+        return f"{name} is a folder, and a file of that name is needed: move it away"
     if os.path.lexists(part.path) and not part.path.exists():
-        return f"{name} is a link that leads nowhere"
+        return f"{name} is a link that leads nowhere: remove it"
     if (not part.path.exists() or part.rule) and not os.access(above, os.W_OK | os.X_OK):
-        return f"you may not write into {'this folder' if what == '.' else what}, and {name} belongs there"
+        where = "this folder" if what == "." else what
+        return f"you may not write into {where}, and {name} belongs there: make that possible, or name another by -C"
     return None
 
 
@@ -287,8 +333,7 @@ def _has(part: Part) -> bool:
 
 
 def _before(path: Path) -> bytes | None:
-    """Return what a file holds; `None` where there is none. Raises `ReconcilerError`."""
-    from reconciler.errors import ReconcilerError
+    """Return what a file holds; `None` where there is none. Raises `NothingWritten`."""
     from reconciler.manifest.files import read_file
     from reconciler.words import plain
 
@@ -297,7 +342,8 @@ def _before(path: Path) -> bytes | None:
     try:
         return read_file(path)
     except OSError as error:
-        raise ReconcilerError(f"nothing was written: {plain(str(path))} cannot be read: {error.strerror}") from error
+        what = f"{plain(str(path))} cannot be read: {error.strerror}"
+        raise NothingWritten(f"{what}; see what it is, and move it away") from error
 
 
 def _write(parts: list[Part]) -> None:
@@ -305,7 +351,6 @@ def _write(parts: list[Part]) -> None:
     import contextlib
 
     from reconciler.cli.output import make_folder, write_file
-    from reconciler.errors import ReconcilerError
 
     made = [(part.path, before := _before(part.path), _content(part, before or b"")) for part in parts]
     done: list[tuple[Path, bytes | None]] = []
@@ -363,6 +408,33 @@ def _notes(parts: Mapping[Part, str], folder: Path, around: Around) -> Iterator[
         advice = _advice(part, state, folder, around)
         if advice is not None:
             yield f"note: {plain(name_of(part.path, folder))} {advice}"
+
+
+def _lacks(known: Known | None, folder: Path) -> Iterator[str]:
+    """Yield what the settings there are lack before a command can work, a line each."""
+    from reconciler.manifest.files import name_of
+    from reconciler.words import plain
+
+    if known is None:
+        return
+    if known.problem is not None:
+        written = "" if (folder / MANIFEST).exists() else "; no manifest was written, for they say where it belongs"
+        yield f"note: the settings are invalid, `reconciler validate` lists why{written}"
+        yield f"note: {plain(str(known.problem))}"
+    for path in known.lost:
+        name = plain(name_of(path, folder))
+        yield f"note: the settings look for manifests in {name}, which does not exist: create it"
+
+
+def _heading(known: Known | None) -> str:
+    """Return the line above the commands that come next."""
+    if known is None:
+        return "Next, against the emulator inside the tool:"
+    if known.problem is not None:
+        return "Next, once the settings are valid:"
+    if known.lost:
+        return "Next, once that is there, against the target of the settings there are:"
+    return "Next, against the target of the settings there are:"
 
 
 def _advice(part: Part, state: str, folder: Path, around: Around) -> str | None:

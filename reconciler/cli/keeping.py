@@ -9,23 +9,23 @@ import signal
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from reconciler.cli.applying import Proposal, perform, remember_run, rewinding
+from reconciler.cli.applying import perform, propose, remember_run, rewinding
+from reconciler.cli.drift import judge_drift, moved_outside
 from reconciler.cli.output import write_files
-from reconciler.cli.planning import judge_run, observe_and_plan
-from reconciler.cli.recording import Book, to_remember
+from reconciler.cli.planning import observe_and_plan
+from reconciler.cli.recording import to_remember
 from reconciler.cli.report import Report, begun, filled
 from reconciler.cli.session import When, open_session
 from reconciler.cli.signals import SIGNALS, handling, listen, raised_by
 from reconciler.compare import Action
 from reconciler.document import agreeing_parts
-from reconciler.drift import find
-from reconciler.errors import ExitCode, GuardRefused, Problem, Terminated, WrongUsage, worst
+from reconciler.errors import ExitCode, Problem, Terminated, WrongUsage, worst
 from reconciler.events import OutcomeStatus
 from reconciler.git import GitFailed, repository
-from reconciler.git.remotes import PATIENCE, without_password
-from reconciler.guard import scale_of
+from reconciler.git.remotes import pull, without_password
 from reconciler.settings import CONFIG_VARIABLE
 from reconciler.watching.course import NAMED, NO_COUNTS, Run
 from reconciler.words import amount
@@ -153,7 +153,7 @@ class _Work:
     def _pulled(self) -> bool:
         """Bring the checkout up to its remote, and tell whether that worked; what is old is never applied."""
         try:
-            pull(checkout(self.options), self.keeper)
+            pull(checkout(self.options), self.keeper.undisturbed)
         except GitFailed as error:
             so = "nothing is applied" if self.keeper.mode == "apply" else "what is compared may be old"
             message = f"git pull failed, so that {so}: {without_password(str(error))}"
@@ -164,34 +164,30 @@ class _Work:
     # --- comparing ----------------------------------------------------------------------------------------------------
 
     def _compare(self, report: Report, session: Session) -> None:
-        made = self._look(report, session, recording=False)
+        made, found = self._look(report, session, recording=False)
         report.parts["whole"] = session.whole
         report.parts["agreeing"] = agreeing_parts(to_remember(made, git=session.repository is not None))
-        judge_run(session, report, made.plan.changes, made.observation.refusals)
+        judge_drift(report, session, made, found)
 
-    def _look(self, report: Report, session: Session, *, recording: bool) -> Made:
+    def _look(self, report: Report, session: Session, *, recording: bool) -> tuple[Made, Drift]:
         self.made = made = observe_and_plan(session, report, recording=recording)
-        bases, today = made.memory.bases, dt.datetime.now().astimezone().date()
-        self.drift = find(made.plan.changes, lambda ref: ref in bases and bases[ref].verified, today)
-        return made
+        today = dt.datetime.fromtimestamp(self.keeper.wall()).astimezone().date()
+        self.drift = found = moved_outside(made, today)
+        return made, found
 
     # --- applying -----------------------------------------------------------------------------------------------------
 
     def _apply(self, report: Report, session: Session) -> None:
         """Do what `apply --yes` does, with the same guards."""
         report.kind, report.parts["outcomes"] = "apply", ()
-        made = self._look(report, session, recording=True)
-        if not session.declared and session.whole:
-            raise GuardRefused("the manifests declare nothing at all; that is more likely a mistake than a wish")
-        changes = made.plan.changes
-        judge_run(session, report, changes, made.observation.refusals, outcomes_follow=True)
-        book = Book(session, made.memory, report.parts["head"], "apply", whole=session.whole)
-        rewind = rewinding(report, book)
+        made, _ = self._look(report, session, recording=True)
+        proposal = propose(report, session, made)
+        rewind = rewinding(report, proposal.book)
         if rewind is not None:
             raise rewind
-        done = perform(report, Proposal(session, changes, scale_of(changes), book))
+        done = perform(report, proposal)
         with self.keeper.undisturbed():
-            remember_run(report, book, changes, done.outcomes)
+            remember_run(report, proposal.book, proposal.changes, done.outcomes)
 
 
 def unconfirmed(target: str) -> str:
@@ -201,15 +197,6 @@ def unconfirmed(target: str) -> str:
 
 # --- git --------------------------------------------------------------------------------------------------------------
 
-_QUIET = (
-    "-c", "core.hooksPath=/dev/null", "-c", "advice.diverging=false", "-c", "color.ui=false", "-c", "gc.auto=0",
-    "-c", "maintenance.auto=false", "-c", "submodule.recurse=false", "-c", "merge.autoStash=false",
-)  # fmt: skip
-"""What a pull leaves alone: no hook runs, nothing is tidied up, no submodule and no change of a person's is moved."""
-
-
-_UPSTREAM = ("remotename", "remoteref")
-
 
 def checkout(options: Options) -> Repository:
     """Return the repository to pull: the one around the settings. Raises `WrongUsage` outside of any."""
@@ -218,23 +205,6 @@ def checkout(options: Options) -> Repository:
     if found is None:
         raise WrongUsage("--pull: this is no git repository")
     return found
-
-
-def pull(found: Repository, keeper: Keeper) -> None:
-    """Do what `git pull --ff-only` does, in its two steps. Raises `GitFailed`.
-
-    Fetching may be broken off at any moment; while the files of the work tree change, signals wait.
-    """
-    found.run("rev-parse", "--abbrev-ref", "@{upstream}")  # says best what is wrong where there is none
-    branch = found.line("symbolic-ref", "HEAD")
-    # By its name, so that a branch which is gone there is an error and no nothing.
-    remote, upstream = (found.line("for-each-ref", f"--format=%(upstream:{part})", branch) for part in _UPSTREAM)
-    found.reach(
-        *_QUIET, "fetch", "--quiet", "--no-recurse-submodules", "--no-auto-maintenance", "--", remote, upstream,
-        within=PATIENCE,
-    )  # fmt: skip
-    with keeper.undisturbed():
-        found.reach(*_QUIET, "merge", "--quiet", "--ff-only", "--no-autostash", "FETCH_HEAD", within=PATIENCE)
 
 
 # --- what a run came to -----------------------------------------------------------------------------------------------
@@ -270,23 +240,14 @@ def _drifted(made: Made | None, drift: Drift | None) -> bool | None:
     """Tell whether anything moved outside git; `None` where a resource that was not seen may have."""
     if made is None or drift is None:
         return None
-    unseen = any(change.action is Action.FAILED for change in made.plan.changes)
+    unseen = any(change.observed is None and change.action is Action.FAILED for change in made.plan.changes)
     return True if drift.alarming else None if unseen else False
 
 
 def _moved(drift: Drift | None) -> tuple[str, ...]:
     if drift is None:
         return ()
-    found = (
-        str(change.ref)
-        for change in drift.changes
-        if change.action is Action.MISSING
-        or (
-            change.action is Action.UPDATE
-            and any((change.ref, each.key) not in drift.accepted for each in change.fields)
-        )
-    )
-    return tuple(ref for ref, _ in zip(found, range(NAMED), strict=False))
+    return tuple(str(change.ref) for change in islice(drift.alarms, NAMED))
 
 
 def _sentence(document: Document) -> str:
@@ -306,4 +267,4 @@ def _located(error: Finding) -> str:
     return f"{place.file}:{place.line}:{place.column}: {error.message}" if place else error.message
 
 
-__all__ = ["Keeper", "checkout", "pull", "unconfirmed"]
+__all__ = ["Keeper", "checkout", "unconfirmed"]

@@ -30,14 +30,17 @@ def merge_reports(files: tuple[str, ...], **given: Any) -> int:
       reconciler plan --shard 2/2 --out json=shard-2.json
       reconciler merge-reports shard-1.json shard-2.json --out json=plan.json
     """
+    from reconciler.cli.advice import advised_once
     from reconciler.cli.output import check_files, deliver, write_files
     from reconciler.masks import masked
     from reconciler.merging import merge
     from reconciler.settings import masks_around
 
-    chosen = Options(**given)
+    chosen = Options(**given, paths=files)
     check_files(chosen)
-    document = masked(merge(_read(files, chosen)), masks_around(chosen.cwd, os.environ))
+    merged = merge(_read(files, chosen))
+    merged = merged.model_copy(update={"errors": advised_once(merged.errors)})
+    document = masked(merged, masks_around(chosen.cwd, os.environ))
     for error in write_files(document, chosen):
         raise error
     deliver(document, chosen)

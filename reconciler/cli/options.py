@@ -71,6 +71,23 @@ class Options:
         return self.cwd / path
 
 
+class _Number(click.IntRange):
+    """A whole number of at least `least` and at most `most`; any other is told with an example."""
+
+    def __init__(self, least: int, most: int | None, example: int) -> None:
+        super().__init__(least, most)
+        self.example = example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number; raises `click.BadParameter`."""
+        try:
+            number: int = super().convert(value, param, ctx)
+        except click.BadParameter:
+            bounds = f"from {self.min} to {self.max}" if self.max is not None else f"of {self.min} or more"
+            self.fail(f"{value!r} is no whole number {bounds}; write such as {self.example}.", param, ctx)
+        return number
+
+
 def _out(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     found = []
     for value in values:
@@ -162,7 +179,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
                            help="Only resources whose kind/id matches (case-sensitive, * crosses /).  [repeatable]"),
     "shard": click.option("--shard", metavar="I/N", callback=_shard,
                           help="Only the I-th of N parts, such as 2/4; together they are the whole."),
-    "parallelism": click.option("--parallelism", metavar="N", type=click.IntRange(1, 1000),
+    "parallelism": click.option("--parallelism", metavar="N", type=_Number(1, 1000, 8),
                                 help="Calls at a time; else the target's own."),
     "format": click.option("--format", type=click.Choice(list(FORMATS)), default="text", show_default=True,
                            help="What goes to standard output."),
@@ -171,7 +188,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
     "out": click.option("--out", metavar="FORMAT=FILE", multiple=True, callback=_out,
                         shell_complete=completing("files_of_formats"),
                         help="Write the result to a file as well.  [repeatable]"),
-    "max_bytes": click.option("--max-bytes", metavar="N", type=click.IntRange(LEAST_BYTES),
+    "max_bytes": click.option("--max-bytes", metavar="N", type=_Number(LEAST_BYTES, None, 60000),
                               help="How long markdown may be; else 65536, the limit of a GitHub comment."),
     "color": click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
                           help="Colours; auto means on a terminal, unless NO_COLOR is set."),
@@ -185,7 +202,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
                                 help="Refuse to replace or remove on more than P % of the resources."),
     "max_removed": click.option("--max-removed", metavar="P", callback=_percent,
                                 help="Refuse to remove more than P % of the pairs."),
-    "max_requests": click.option("--max-requests", metavar="N", type=click.IntRange(0),
+    "max_requests": click.option("--max-requests", metavar="N", type=_Number(0, None, 500),
                                  help="Refuse to begin what is forecast to take more calls than this."),
     "yes": click.option("--yes", is_flag=True, help="Do not ask; needed where there is no terminal."),
     "base": click.option("--base", metavar="REV|none", shell_complete=completing("bases"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -13,6 +14,7 @@ import click
 from reconciler.cli.progress import columns_of, step_aside
 from reconciler.errors import ConsentRefused, ReconcilerError, WrongUsage
 from reconciler.render import Room, rendered
+from reconciler.render.columns import flowed
 from reconciler.words import plain
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def deliver(document: Document, options: Options) -> None:
     brief = options.quiet and options.format == "text"
     room = room_on(sys.stdout, options)
     if options.format == "text" and not (brief or document.changes or document.errors):
-        say(terminal.aside(document), options, err=True)
+        say(terminal.aside(document, room_on(sys.stderr, options)), options, err=True)
     say(terminal.brief(document, room) if brief else rendered(document, options.format, room), options)
 
 
@@ -57,10 +59,14 @@ def say(text: str, options: Options, *, err: bool = False) -> None:
         ) from error
 
 
-def notice(line: str, options: Options) -> None:
-    """Tell a person something beside the result, in one line whatever is in it."""
+def notice(line: str, options: Options, *, whole: bool = False) -> None:
+    """Tell a person something beside the result; in one line, unless a terminal is narrower than that.
+
+    `whole`: it is in one line all the same, as a command that is to be copied.
+    """
     if not options.quiet:
-        say(f"{plain(line)}\n", options, err=True)
+        width = None if whole else room_on(sys.stderr, options).width
+        say("".join(f"{each}\n" for each in flowed([plain(line)], width, 2)), options, err=True)
 
 
 def confirm(question: str, word: str = "yes") -> None:
@@ -78,23 +84,68 @@ def wants_color(choice: str, terminal: bool, environment: Mapping[str, str]) -> 
 
 
 def check_files(options: Options) -> None:
-    """Raise `WrongUsage` for an `--out` file that cannot be written, before anything is done."""
+    """Raise `WrongUsage` for an `--out` file that cannot or must not be written, before anything is done."""
+    written: dict[Path, str] = {}
     for _, name in options.out:
         path = options.at(name).resolve()
+        if why := _unfit(name, options):
+            raise WrongUsage(f"--out: {why}")
+        if path in written and not _is_special(path):
+            raise WrongUsage(f"--out: {written[path]} and {name} are the same file; name one for each format")
+        written[path] = name
         if path.is_dir():
             raise WrongUsage(f"--out: {name} is a folder; name a file in it")
         if not path.parent.is_dir():
             raise WrongUsage(f"--out: there is no folder {path.parent}; create it, or name another")
         # A regular file is replaced by a new one in its folder; anything else is written to as it is.
-        place = path if path.exists() and not path.is_file() else path.parent
+        place = path if _is_special(path) else path.parent
         if not os.access(place, os.W_OK):
             raise WrongUsage(f"--out: {name} cannot be written; name a file that you may write")
 
 
+def _unfit(name: str, options: Options) -> str | None:
+    """Return why nothing may be written to a file, whether that can be done or not: it is there for something else."""
+    path = options.at(name).resolve()
+    if name == "-":
+        return "- is no file; what goes to standard output is said by --format"
+    if {Path(name).suffix.lower(), path.suffix.lower()} & {".yaml", ".yml"}:
+        return f"{name} has the name of a manifest or of settings, which no format is; name another file"
+    if ".git" in path.parts:
+        return f"{name} lies in the folder that belongs to git; name a file elsewhere"
+    if any(_is_same(path, options.at(each)) for each in options.paths):
+        return f"{name} is what this command reads; name another file"
+    from reconciler.settings import CONFIG_VARIABLE
+
+    config = options.config or os.environ.get(CONFIG_VARIABLE)
+    if config and _is_same(path, options.at(config)):
+        return f"{name} is the settings file; name another file"
+    return None
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        return path == other.resolve() or (not _is_special(path) and path.samefile(other))
+    except OSError:
+        return False
+
+
+def _is_special(path: Path) -> bool:
+    """Tell whether this is a pipe or a device: there is nothing to lose in it."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def write_files(document: Document, options: Options) -> list[ReconcilerError]:
-    """Write every `--out` file that can be written, each whole or not at all; returns what failed."""
-    failed = []
+    """Write every `--out` file that can be written, each whole or not at all; returns what failed.
+
+    What must not be written is passed over: `check_files` has told of it. Of two for the same file the first counts.
+    """
+    failed: list[ReconcilerError] = []
+    seen: set[Path] = set()
     for form, name in options.out:
+        path = options.at(name).resolve()
+        if _unfit(name, options) or (path in seen and not _is_special(path)):
+            continue
+        seen.add(path)
         try:
             text = rendered(document, form, Room(max_bytes=options.max_bytes))
             write_file(options.at(name), click.unstyle(text) if form == "text" else text)
@@ -130,13 +181,17 @@ def make_folder(folder: Path) -> None:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+    known = path.stat() if path.exists() else None
+    mode = known.st_mode & 0o777 if known is not None else 0o666 & ~_umask()
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if known is not None:
+            with contextlib.suppress(OSError):  # only root may give a file away; a group one can be a member of
+                os.chown(temporary, known.st_uid, known.st_gid)
         os.chmod(temporary, mode)  # noqa: PTH101 - mkstemp's 0600 is not what a report has
         os.replace(temporary, path)  # noqa: PTH105 - the atomic rename is the point
     except BaseException:

@@ -21,6 +21,7 @@ from reconciler.words import plain
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from reconciler.cli.options import Options
     from reconciler.cli.report import Report
     from reconciler.cli.session import Session
     from reconciler.compare import Change
@@ -132,10 +133,15 @@ def look(session: Session, refs: Sequence[Ref]) -> Observation:
     return observation
 
 
+def check_prune(options: Options) -> None:
+    """Raise `WrongUsage` where --prune is to be seen by a part of what is declared."""
+    if options.prune and (options.paths or options.select or options.changed_since):
+        raise WrongUsage("--prune looks at everything: leave out PATH, --select and --changed-since")
+
+
 def _check_combination(session: Session) -> None:
     options = session.options
-    if options.prune and not session.whole:
-        raise WrongUsage("--prune looks at everything: leave out PATH, --select and --changed-since")
+    check_prune(options)
     if options.offline and options.base == NO_BASE:
         raise WrongUsage("--offline needs a base to compare with: --base REV")
 

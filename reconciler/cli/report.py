@@ -6,7 +6,6 @@ A document is written before the process ends, whatever happened; so every comma
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from dataclasses import dataclass, field
@@ -42,11 +41,17 @@ class Report:
     notes: list[Reason] = field(default_factory=list)
     told: int | None = None
     mask: tuple[str, ...] = ()
+    _noted: set[Problem] = field(default_factory=set)
+    _advised: set[str] = field(default_factory=set)
 
     def note(self, code: ExitCode, *problems: Problem) -> None:
-        """Add entries to `errors`, and a code that the run may end with."""
+        """Add entries to `errors`, each once, the first of a kind with advice, and a code that the run may end with."""
         self.codes.append(code)
-        self.problems += map(advised, problems)
+        for problem in problems:
+            if problem not in self._noted:
+                self.problems.append(problem if problem.code in self._advised else advised(problem))
+            self._noted.add(problem)
+            self._advised.add(problem.code)
 
     def remark(self, code: str, message: str) -> None:
         """Add something that a reader should know beside the result; it changes no exit code."""
@@ -80,12 +85,12 @@ class Report:
 def reported(kind: DocumentKind, options: Options, work: Callable[[Report], None]) -> int:
     """Do the work of a command, deliver its document, and return its exit code."""
     report = begun(kind, options)
-    failed = filled(report, options, _beside_a_watch(options, work) if kind == "apply" else work)
+    failed = filled(report, options, work)
     with delivering():
         _deliver(report, options, failed=failed)
         if options.format == "text" and not options.quiet:
             for said in suggestions(report.view(), options):
-                notice(said, options)
+                notice(said, options, whole=True)
     return report.exit_code
 
 
@@ -111,30 +116,6 @@ def filled(report: Report, options: Options, work: Callable[[Report], None]) -> 
     else:
         return False
     return True
-
-
-def _beside_a_watch(options: Options, work: Callable[[Report], None]) -> Callable[[Report], None]:
-    """Return the work of an apply so that no run of a watch on its target writes meanwhile, and that one is told of.
-
-    It raises `AtWork` where a run of a watch writes just now.
-    """
-
-    def beside(report: Report) -> None:
-        from reconciler.settings import resolve
-        from reconciler.watching.lock import locks_around
-
-        try:
-            found = resolve(cwd=options.cwd, env=os.environ, config=options.config, target=options.target)
-            locks = locks_around(found.root, found.target.name)
-        except ReconcilerError:  # the work will say so, with all else that is wrong
-            work(report)
-            return
-        with locks.beside() as watch:
-            if watch is not None:
-                report.remark("watched", f"{watch} is at work on target {found.target.name} from this checkout, too")
-            work(report)
-
-    return beside
 
 
 def _check_shard(kind: DocumentKind, options: Options) -> None:

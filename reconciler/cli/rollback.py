@@ -42,7 +42,7 @@ def rollback(run: str | None, **given: Any) -> int:
 
 
 def _roll_back(report: Report, chosen: Options, name: str | None) -> None:
-    from reconciler.cli.applying import Proposal, check_consent, perform, show_plan
+    from reconciler.cli.applying import Proposal, beside_a_watch, check_consent, perform, show_plan
     from reconciler.cli.memory import remember
     from reconciler.cli.planning import judge_run, look
     from reconciler.cli.recording import Book, counted
@@ -68,10 +68,11 @@ def _roll_back(report: Report, chosen: Options, name: str | None) -> None:
     judge_run(session, report, changes, observation.refusals, outcomes_follow=True)
     book = Book(session, memory, report.parts["head"], "rollback", undoes=run.id)
     proposal = Proposal(session, changes, _scale(changes, memory), book)
-    show_plan(report, session)
-    done = perform(report, proposal)
-    moved = restored_by(changes, done.outcomes, run.touched, memory.base)
-    book.record(report, moved, touched_by(changes, done.outcomes, memory.base), counted(done.outcomes))
+    with beside_a_watch(report, session) as begin:
+        show_plan(report, session)
+        done = perform(report, proposal, begin)
+        moved = restored_by(changes, done.outcomes, run.touched, memory.base)
+        book.record(report, moved, touched_by(changes, done.outcomes, memory.base), counted(done.outcomes))
 
 
 def _scale(changes: Sequence[Change], memory: Memory) -> Scale:

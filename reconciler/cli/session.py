@@ -123,11 +123,11 @@ class Session:
     def _head(self) -> Head:
         given = tuple(map(self.options.at, self.options.paths))
         ours = [*(given or self.target.manifests), *([self.settings.file] if self.settings.file else [])]
-        state = work_tree(self.repository, ours) if self.repository else None
-        if self.repository is None or state is None:
+        if self.repository is None:
             return Head()
-        prefix = path_in(self.repository, self.settings.root)
-        return Head(commit=state.commit, dirty=state.dirty, prefix=prefix or None)
+        state = work_tree(self.repository, ours)
+        prefix = path_in(self.repository, self.settings.root) or None
+        return Head(commit=state.commit, dirty=state.dirty, prefix=prefix) if state else Head(prefix=prefix)
 
     # --- the API ------------------------------------------------------------------------------------------------------
 

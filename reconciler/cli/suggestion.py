@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.compare import Cause
+from reconciler.compare import Action, Cause
 from reconciler.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -34,11 +34,15 @@ def suggestions(document: Document, options: Options) -> list[str]:
 
 
 def _after_plan(document: Document, options: Options) -> list[str]:
-    if document.errors or document.exit_code not in _MADE or not document.requests.writes:
+    if not (_is_made(document) and document.requests.writes):
         return []
     if document.offline:
         return [f"Next: {command_line('plan', options)}"]
     saved = None if document.masked else _saved(options)
+    # An apply looks before each write, and one without a file at everything first.
+    calls = 2 * document.requests.writes + (document.requests.reads if saved is None else 0)
+    if _too_many(calls, options):
+        return [_bounded(calls, options)]
     if saved is not None:
         # What to plan, and how, stands in the file; said again it is refused.
         here = replace(options, paths=(saved,), select=(), shard=None, changed_since=None, base=None)
@@ -46,9 +50,30 @@ def _after_plan(document: Document, options: Options) -> list[str]:
     return [f"Next: {command_line('apply', options)}"]
 
 
+def _is_made(document: Document) -> bool:
+    """Tell whether there is a plan: all that went wrong is that some resources are missing, or could not be read."""
+    if document.exit_code in _MADE:
+        return not document.errors
+    unusable = {str(one.ref) for one in document.changes if one.action in (Action.MISSING, Action.FAILED)}
+    about = (error.message.partition(": ")[0] for error in document.errors)
+    return document.exit_code == ExitCode.ERROR and bool(document.errors) and all(each in unusable for each in about)
+
+
+def _too_many(calls: int, options: Options) -> bool:
+    return options.max_requests is not None and calls > options.max_requests
+
+
+def _bounded(calls: int, options: Options) -> str:
+    """Return why no apply is suggested: it would be refused."""
+    return (
+        f"--max-requests {options.max_requests} allows fewer calls than an apply takes, which are {calls}: "
+        "raise it, or take less by --select"
+    )
+
+
 def _saved(options: Options) -> str | None:
     """Return the file that the plan was saved in, if `apply` takes it for one."""
-    files = [name for form, name in options.out if form == "json" and not name.endswith(_MANIFESTS)]
+    files = [name for form, name in options.out if form == "json"]
     return next((name for name in files if options.at(name).is_file()), None)
 
 
@@ -58,9 +83,12 @@ def _after_drift(document: Document, options: Options) -> list[str]:
         return []
     wanted = () if Cause.DRIFT in causes else causes
     adopting = replace(options, conflicts=Cause.CONFLICT in wanted, unattributed=Cause.UNATTRIBUTED in wanted)
+    moved = sum(1 for change in document.changes if any(not field.blocked for field in change.fields))
+    calls = document.requests.reads + 2 * moved
+    applying = f"Next, to write what git declares: {command_line('apply', replace(options, now=None))}"
     return [
         f"Next, to take it into the manifests: {command_line('adopt', adopting)}",
-        f"Next, to write what git declares: {command_line('apply', replace(options, now=None))}",
+        _bounded(calls, options) if _too_many(calls, options) else applying,
     ]
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import os
 import random
 import re
-import signal
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -17,15 +15,17 @@ import click
 from reconciler.cli.options import GUARDS, WHERE, Options, options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable
     from typing import Any
 
+    from reconciler.cli.keeping import Keeper
+    from reconciler.cli.wishes import Wishes
     from reconciler.settings import Settings
-    from reconciler.watching.bell import Bell
     from reconciler.watching.course import Course, Run
+    from reconciler.watching.lock import Mark
     from reconciler.watching.metrics import Metrics
     from reconciler.watching.schedule import Rhythm
-    from reconciler.watching.status import Answer, Place
+    from reconciler.watching.status import Place
     from reconciler.watching.webhook import Hook, Messenger
 
 LISTEN = "127.0.0.1:9464"
@@ -71,7 +71,7 @@ def _hook(_context: click.Context, _option: click.Parameter, value: str | None) 
     if not _VARIABLE.fullmatch(value):
         raise click.BadParameter("this is not the name of a variable; give the name, never the URL itself.")
     if not os.environ.get(value, "").strip():
-        raise click.BadParameter("the variable with this name is not set, or empty.")
+        raise click.BadParameter("the variable with this name is not set, or empty; export it first.")
     try:
         return parse_hook(os.environ[value], os.environ.get(HOSTS_VARIABLE))
     except UnfitUrl as error:
@@ -130,8 +130,9 @@ def _hook(_context: click.Context, _option: click.Parameter, value: str | None) 
     callback=_hook,
     help="Tell the URL in this variable, as JSON, when drift appears and when it is gone.",
 )
-@options("paths", *WHERE, "select", "shard", "only", "prune", "parallelism", "max_requests", *GUARDS, "yes", "out",
-         "max_bytes", "quiet", "verbose")  # fmt: skip
+@options("paths", *WHERE, "select", "shard", "only", "prune", "parallelism", "max_requests", *GUARDS)
+@click.option("--yes", is_flag=True, help="Apply to a target with `confirm`, too; nobody is asked, with it or without.")
+@options("out", "max_bytes", "quiet", "verbose")
 def watch(hook: Hook | None, **given: Any) -> int:
     """Keep reconciling: a run now, and another after each interval. SIGHUP makes one at once.
 
@@ -175,20 +176,24 @@ class Wanted:
 
 
 def _watch(chosen: Options, wanted: Wanted) -> int:
+    from reconciler.cli.pages import Pages
+    from reconciler.cli.wishes import Wishes
+    from reconciler.git import repository
     from reconciler.watching.lock import locks_around
     from reconciler.watching.status import serving
 
     found = _checked(chosen, wanted)
     if found.file is not None:  # a default that is changed meanwhile must not move a watch to another target
         chosen = replace(chosen, target=found.target.name)
-    locks = locks_around(found.root, found.target.name)
-    with _Wishes.listening() as wishes, locks.watching(wanted.mode):
+    locks = locks_around(found.root, found.target.name, repository(found.root))
+    with Wishes.listening() as wishes, locks.watching(wanted.mode):
         log = _Log(chosen)
         from reconciler.cli.keeping import Keeper
 
         keeper = Keeper(chosen, wanted.mode, wanted.pull, locks, log.tell, wishes.end)
         watcher = _Watcher.of(wanted, found, keeper, wishes, log)
-        with serving(wanted.listen, watcher.pages()) as place:
+        pages = Pages(watcher.course, watcher.metrics, wanted.mode, wanted.interval, wanted.unhealthy_after)
+        with serving(wanted.listen, pages.by_path()) as place:
             watcher.introduce(found.target.name, place)
             return watcher.keep_on()
 
@@ -197,6 +202,7 @@ def _checked(chosen: Options, wanted: Wanted) -> Settings:
     """Return the settings as they are now. Raises where no run could ever do what is asked for."""
     from reconciler.cli.keeping import checkout, unconfirmed
     from reconciler.cli.output import check_files
+    from reconciler.cli.planning import check_prune
     from reconciler.errors import WrongUsage
     from reconciler.settings import resolve
 
@@ -204,68 +210,10 @@ def _checked(chosen: Options, wanted: Wanted) -> Settings:
     found = resolve(cwd=chosen.cwd, env=os.environ, config=chosen.config, target=chosen.target)
     if wanted.mode == "apply" and found.target.confirm is not None and not chosen.yes:
         raise WrongUsage(unconfirmed(found.target.name))
-    if chosen.prune and (chosen.paths or chosen.select):
-        raise WrongUsage("--prune looks at everything: leave out PATH and --select")
+    check_prune(chosen)
     if wanted.pull:
         checkout(chosen)
     return found
-
-
-# --- what a person or a machine wishes --------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Wishes:
-    """What signals have asked for: another run (`again`), or the end (`ended`)."""
-
-    bell: Bell
-    detached: bool
-    again: bool = False
-    ended: bool = False
-
-    @classmethod
-    @contextlib.contextmanager
-    def listening(cls) -> Iterator[_Wishes]:
-        """Listen to signals within this context, and to none from its end on: nothing is left to break off."""
-        from reconciler.cli.signals import listen
-        from reconciler.watching.bell import Bell
-
-        # Who is told to survive a hangup (nohup) is not ended by one.
-        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        wishes = cls(Bell(), detached=ignored or not _has_terminal())
-        listen(lambda number, _frame: wishes.end(number))
-        signal.signal(signal.SIGHUP, wishes._hang_up)
-        try:
-            yield wishes
-        finally:
-            listen(signal.SIG_IGN)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    def end(self, _number: int) -> None:
-        """Take the wish for an end."""
-        self.ended = True
-        self.bell.ring()
-
-    def _hang_up(self, _number: int, _frame: object) -> None:
-        """Take the wish for another run; of a terminal that was closed it is one for the end."""
-        if not self.detached and not _has_terminal():
-            self.ended = True
-        self.again = True
-        self.bell.ring()
-
-    def wait(self, seconds: float) -> None:
-        """Wait so long, or until there is a wish."""
-        until = time.monotonic() + seconds
-        while not (self.again or self.ended) and (left := until - time.monotonic()) > 0:
-            self.bell.wait(left)
-
-
-def _has_terminal() -> bool:
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
 
 
 # --- the log ----------------------------------------------------------------------------------------------------------
@@ -329,17 +277,16 @@ class _Watcher:
     wanted: Wanted
     target: str
     run: Callable[[], Run]
-    wishes: _Wishes
+    wishes: Wishes
     log: _Log
     course: Course
     metrics: Metrics
     rhythm: Rhythm
     messenger: Messenger | None
     chance: Callable[[], float] = random.random
-    _json: tuple[Run, str] | None = field(default=None)
 
     @classmethod
-    def of(cls, wanted: Wanted, found: Settings, keeper: Any, wishes: _Wishes, log: _Log) -> _Watcher:
+    def of(cls, wanted: Wanted, found: Settings, keeper: Keeper, wishes: Wishes, log: _Log) -> _Watcher:
         """Return a watch that begins now."""
         from reconciler import __version__
         from reconciler.watching.course import Course, State
@@ -349,7 +296,7 @@ class _Watcher:
         name, course = found.target.name, Course(State(time.time()))
         metrics = Metrics(course, version=__version__, target=name, mode=wanted.mode)
         rhythm = Rhythm(wanted.interval, wanted.jitter)
-        messenger = _messenger(wanted.hook, wishes)
+        messenger = _messenger(wanted.hook, wishes, keeper.locks.told)
         return cls(wanted, name, keeper.run, wishes, log, course, metrics, rhythm, messenger)
 
     def introduce(self, target: str, place: Place | None) -> None:
@@ -412,71 +359,15 @@ class _Watcher:
             self.metrics.delivered(well=False)
             self.log.tell(f"the webhook could not be told: {error}; it is tried again after the next run")
 
-    # --- what is looked at --------------------------------------------------------------------------------------------
 
-    def pages(self) -> Mapping[str, Callable[[str], Answer]]:
-        """Return what is served, by path."""
-        return {"/": self._page, "/document.json": self._document, "/healthz": self._health, "/metrics": self._metrics}
-
-    def _health(self, _accept: str) -> Answer:
-        from reconciler.watching.status import Answer
-
-        within = self.wanted.unhealthy_after * self.wanted.interval
-        health = self.course.state.health(time.time(), within)
-        return Answer(f"{health.word}\n", 200 if health.well else 503)
-
-    def _metrics(self, accept: str) -> Answer:
-        from reconciler.watching.status import Answer
-
-        media, text = self.metrics.text(accept)
-        return Answer(text, media=media)
-
-    def _document(self, _accept: str) -> Answer:
-        from reconciler.render import rendered
-        from reconciler.watching.status import Answer
-
-        run, known = self.course.state.last, self._json
-        if run is None:
-            return Answer("no run has ended yet\n", 503)
-        if known is None or known[0] is not run:
-            self._json = known = (run, rendered(run.document, "json"))
-        return Answer(known[1], media="application/json")
-
-    def _page(self, _accept: str) -> Answer:
-        from reconciler.render import html
-        from reconciler.render.status import Sample, Watch
-        from reconciler.watching.status import Answer
-
-        spots, state, last = self.course.spots(), self.course.state, self.course.state.last
-        samples = tuple(Sample(spot.at, **spot.changes, failed=spot.failed) for spot in spots)
-        watch = Watch(
-            self.wanted.mode, self.wanted.interval, state.started, samples, state.next_at, state.failures,
-            last.error if last else None,
-        )  # fmt: skip
-        page = html.status(last.document if last else None, watch, time.time())
-        return Answer(page, media="text/html; charset=utf-8", policy=_policy(page))
-
-
-_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)"', re.IGNORECASE)
-
-
-def _policy(page: str) -> str:
-    """Return the policy that a page has in itself, with what only a header can say."""
-    from html import unescape
-
-    found = _POLICY.search(page)
-    own = unescape(found[1]).strip().rstrip(";") if found else "default-src 'none'; style-src 'unsafe-inline'"
-    return f"{own}; frame-ancestors 'none'"
-
-
-def _messenger(hook: Hook | None, wishes: _Wishes) -> Messenger | None:
+def _messenger(hook: Hook | None, wishes: Wishes, mark: Mark) -> Messenger | None:
     from reconciler.watching import webhook
 
     if hook is None:
         return None
 
     def wait(seconds: float) -> bool:
-        time.sleep(0 if wishes.ended else seconds)
+        wishes.wait(seconds)
         return not wishes.ended
 
     def trust() -> Any:
@@ -484,4 +375,4 @@ def _messenger(hook: Hook | None, wishes: _Wishes) -> Messenger | None:
 
         return trusting_the_system()
 
-    return webhook.Messenger(lambda content: webhook.deliver(hook, content, trust=trust, wait=wait))
+    return webhook.Messenger(webhook.Sender(hook, trust, wait), told=mark.there, keep=mark.put)

@@ -7,6 +7,7 @@ killed leaves no half-written object. Both stores may be used from several threa
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from bisect import bisect_left, bisect_right
@@ -190,9 +191,7 @@ class SqliteStore:
             try:
                 return step()
             except (sqlite3.Error, ValueError) as error:
-                raise ReconcilerError(
-                    f"the database {self._path} cannot be used: {error}; move it away to begin with a new one"
-                ) from error
+                raise ReconcilerError(f"the database {self._path} cannot be used: {_told(error)}") from error
 
 
 @contextmanager
@@ -203,14 +202,45 @@ def opened(path: Path) -> Iterator[SqliteStore]:
     """
     try:
         _prepare_folder(path.parent)
+        if path.is_dir():
+            raise ReconcilerError(f"the database {path} cannot be opened: it is a folder; {_MOVE}")
         connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
-    except (OSError, sqlite3.Error) as error:
-        raise ReconcilerError(
-            f"the database {path} cannot be opened: {error}; create its folder, or name another file"
-        ) from error
+    except OSError as error:
+        raise ReconcilerError(f"the database {path} cannot be opened: {_in_the_way(path.parent, error)}") from error
+    except sqlite3.Error as error:
+        raise ReconcilerError(f"the database {path} cannot be opened: {_told(error)}") from error
     with closing(connection):
         _prepare(connection, path)
         yield SqliteStore(connection, path)
+
+
+_MOVE = "move it away (or remove it, if what it holds is not needed) to begin with a new one"
+
+
+def _told(error: Exception) -> str:
+    """Return what the database says is wrong, with what helps; what is wrong with a value is wrong with the file."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & _PRIMARY
+    return f"{error}; {_ADVICE.get(code, _MOVE)}"
+
+
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: "end what else has it open, then run this again",
+    sqlite3.SQLITE_LOCKED: "end what else has it open, then run this again",
+    sqlite3.SQLITE_FULL: "make room on the disk, then run this again",
+    sqlite3.SQLITE_IOERR: "see whether the disk is in order and has room",
+    sqlite3.SQLITE_READONLY: "make the file and its folder writable",
+    sqlite3.SQLITE_PERM: "make the file and its folder writable",
+    sqlite3.SQLITE_CANTOPEN: "make the file and its folder writable",
+}
+"""What helps against an error of SQLite; against all others, a new file does."""
+
+
+def _in_the_way(folder: Path, error: OSError) -> str:
+    """Return why a folder cannot be used, with what helps."""
+    lowest = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+    if not lowest.is_dir():
+        return f"{lowest} is no folder; move it away, or remove it if what it holds is not needed"
+    return f"{folder}: {error.strerror}; make that folder writable"
 
 
 def _prepare_folder(folder: Path) -> None:
@@ -231,16 +261,14 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             # SQLite does not wait on its own when two processes turn the log of a new file on at the same moment.
             busy = getattr(error, "sqlite_errorcode", 0) & _PRIMARY == sqlite3.SQLITE_BUSY
             if not busy or time.monotonic() > deadline:
-                raise ReconcilerError(
-                    f"the file {path} cannot be used as a database: {error}; name another file"
-                ) from error
+                raise ReconcilerError(f"the file {path} cannot be used as a database: {_told(error)}") from error
             time.sleep(_PAUSE)
 
 
 def _make(connection: sqlite3.Connection, path: Path) -> None:
     application, tables = _owner(connection)
     if application != APPLICATION and (application, tables) != (0, 0):
-        raise ReconcilerError(f"the file {path} is a database of another program; name another file")
+        raise ReconcilerError(f"the file {path} is a database of another program; {_MOVE}")
     connection.execute("PRAGMA journal_mode = WAL")
     # With the log, every commit outlives the process without waiting for the disk.
     connection.execute("PRAGMA synchronous = NORMAL")

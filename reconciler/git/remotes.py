@@ -1,7 +1,7 @@
-"""Fetching and pushing one ref, without anything that git would do on the side.
+"""Fetching and pushing one ref, and pulling a branch, without anything that git would do on the side.
 
-No tags, no submodules, no hooks before a push, no tracking refs, no FETCH_HEAD, no maintenance; and no refspec has a
-`+`, so that neither side can lose what the other does not have.
+For a ref: no tags, no submodules, no hooks before a push, no tracking refs, no FETCH_HEAD, no maintenance; and no
+refspec has a `+`, so that neither side can lose what the other does not have.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 from reconciler.git import text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from reconciler.git import Repository
 
 EVERYTHING = 1_000_000_000
@@ -32,6 +35,14 @@ _PUSH = ("--no-verify", "--no-follow-tags", "--recurse-submodules=no", "--no-sig
 
 _QUIET = ("-c", "advice.pushUpdateRejected=false", "-c", "color.ui=false")
 """What git says goes into one sentence of ours: advice about branches would mislead there."""
+
+
+_ALONE = (
+    "-c", "core.hooksPath=/dev/null", "-c", "advice.diverging=false", "-c", "color.ui=false", "-c", "gc.auto=0",
+    "-c", "maintenance.auto=false", "-c", "submodule.recurse=false", "-c", "merge.autoStash=false",
+)  # fmt: skip
+"""What a pull leaves alone: no hook runs, nothing is tidied up, no submodule and no change of a person's is moved."""
+_UPSTREAM = ("remotename", "remoteref")
 
 
 def remote_tip(repository: Repository, remote: str, ref: str) -> str | None:
@@ -56,6 +67,24 @@ def fetch(repository: Repository, remote: str, ref: str, depth: int | None = Non
 def push(repository: Repository, remote: str, ref: str) -> None:
     """Push a ref to the one of its name in a remote. Raises `GitFailed`, also where the remote has something else."""
     _asked(repository, *_QUIET, "push", *_PUSH, "--", remote, f"{ref}:{ref}")
+
+
+def pull(repository: Repository, undisturbed: Callable[[], AbstractContextManager[None]]) -> None:
+    """Do what `git pull --ff-only` does, in its two steps. Raises `GitFailed`.
+
+    Fetching may be broken off at any moment; while the files of the work tree change, nothing breaks in, by
+    `undisturbed`.
+    """
+    repository.run("rev-parse", "--abbrev-ref", "@{upstream}")  # says best what is wrong where there is none
+    branch = repository.line("symbolic-ref", "HEAD")
+    # By its name, so that a branch which is gone there is an error and no nothing.
+    remote, upstream = (repository.line("for-each-ref", f"--format=%(upstream:{part})", branch) for part in _UPSTREAM)
+    _asked(
+        repository, *_ALONE, "fetch", "--quiet", "--no-recurse-submodules", "--no-auto-maintenance", "--", remote,
+        upstream,
+    )  # fmt: skip
+    with undisturbed():
+        _asked(repository, *_ALONE, "merge", "--quiet", "--ff-only", "--no-autostash", "FETCH_HEAD")
 
 
 def _asked(repository: Repository, *arguments: str) -> str:

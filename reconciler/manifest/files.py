@@ -144,7 +144,7 @@ class _Search:
             elif path.is_file():
                 self.take(path)
             else:
-                self._complain("unreadable_file", path, "this link leads to no file: remove it")
+                self._complain("link_nowhere", path, "this link leads to no file: remove it, or correct where it leads")
 
     def _below(self, folder: Path) -> Iterator[Path]:
         """Yield the manifests below `folder` by name, those of a folder where its name stands."""
@@ -159,12 +159,8 @@ class _Search:
             path = folder / entry.name
             if entry.is_dir(follow_symlinks=False):
                 yield from self._below(path)
-            elif path.suffix in SUFFIXES and (entry.is_file(follow_symlinks=False) or _links_to_no_folder(path)):
-                yield path
+            elif path.suffix in SUFFIXES and not (path.is_symlink() and path.is_dir()):
+                yield path  # whatever it is: what cannot be read is told by who tries
 
     def _complain(self, code: str, path: Path, message: str) -> None:
         self.problems.append(Problem(code, message, Location(name_of(path, self._root), 1, 1)))
-
-
-def _links_to_no_folder(path: Path) -> bool:
-    return path.is_symlink() and not path.is_dir()

@@ -141,6 +141,8 @@ def _plain(node: Any, definitions: Mapping[str, Schema]) -> Any:
         known = definitions[node["$ref"].removeprefix("#/$defs/")]
         return _plain({**known, **{name: value for name, value in node.items() if name != "$ref"}}, definitions)
     made = {name: _entry(name, value, definitions) for name, value in node.items() if name != "title"}
+    if "pattern" in made:
+        made["pattern"] = _to_the_end(made["pattern"])
     if "properties" in made:
         made["title"] = _WORDS.sub(" ", node["title"].removesuffix("Model")).capitalize()
     return _with_examples(_named(_one_of_its_types(made)))
@@ -179,7 +181,7 @@ def _named(node: Schema) -> Schema:
     if patterns is not None:
         ((pattern, values),) = patterns.items()
         node["additionalProperties"] = values
-        node["propertyNames"] = {"type": "string", **node.get("propertyNames", {}), "pattern": pattern}
+        node["propertyNames"] = {"type": "string", **node.get("propertyNames", {}), "pattern": _to_the_end(pattern)}
     names = node.get("propertyNames", {}).get("enum")
     if names is not None:
         del node["propertyNames"]
@@ -191,6 +193,11 @@ def _named(node: Schema) -> Schema:
     if node.get("default", ...) in (None, [], {}) or isinstance(node.get("default"), dict):
         del node["default"]
     return node
+
+
+def _to_the_end(pattern: str) -> str:
+    """Return a pattern whose last `$` is the end of the text: some readers of schemas take a line break there."""
+    return f"{pattern}(?!\\n)" if pattern.endswith("$") else pattern
 
 
 def _with_examples(node: Schema) -> Schema:

@@ -427,7 +427,7 @@ class _Composer:
 
     def _check_depth(self, depth: int, place: Place) -> None:
         if depth > MAX_DEPTH:
-            self._refuse("too_deep", f"this is nested more than {MAX_DEPTH} levels deep", place)
+            self._refuse("too_deep", f"this is nested more than {MAX_DEPTH} levels deep: take levels out", place)
 
     def _refuse(self, code: str, message: str, place: Place) -> NoReturn:
         raise _Refused(Problem(code, message, self._document.location(place)))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from unicodedata import normalize
 
 from reconciler.render.columns import cells, joins
-from reconciler.words import plain, without_commands
+from reconciler.words import plain, spelling, without_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,9 +69,9 @@ def two(before: object, after: object, room: int = LONGEST) -> tuple[str, str]:
 
 @lru_cache(4096)
 def name(text: str, room: int = LONGEST) -> str:
-    """Return a key, its beginning and its end if it is longer than `room` cells."""
+    """Return a key as `words.named` does, its beginning and its end if it is longer than `room` cells."""
     room = max(room, LEAST)
-    whole = _Text(text, plain)
+    whole = _Text(text, spelling(text))
     return whole.part(0, len(text), room) or whole.ends(0, len(text), room, parts=2)
 
 

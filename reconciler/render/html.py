@@ -28,8 +28,8 @@ from reconciler.compare import Action, Cause
 from reconciler.diff import Op
 from reconciler.events import OutcomeStatus
 from reconciler.render import ANY_ROOM, plot
-from reconciler.render.wording import OUTSIDE, base, commit, counts, idle, origin
-from reconciler.words import amount, plain, quoted
+from reconciler.render.wording import OUTSIDE, base, commit, counts, idle, is_missing, origin, unusable
+from reconciler.words import amount, named, plain, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -63,13 +63,20 @@ def status(document: Document | None, watch: Watch, now: float) -> str:
     return _page(document, _watched(watch, now))
 
 
+@cache
+def policy() -> str:
+    """Return the content security policy that every page has in itself: no script and no style but its own."""
+    script, style = _hash(_asset("page.js")), _hash(_asset("page.css"))
+    own = f"default-src 'none'; script-src {script}; style-src {style}; img-src data:"
+    return f"{own}; base-uri 'none'; form-action 'none'"
+
+
 def _page(document: Document | None, watch: Mapping[str, object] | None) -> str:
     style, script = _asset("page.css"), _asset("page.js")
-    policy = f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:"
     return _environment().get_template("page.html").render(
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
-        policy=f"{policy}; base-uri 'none'; form-action 'none'",
+        policy=policy(),
         watch=watch,
         title=_title(document, watching=watch is not None),
         report=None if document is None else _report(document),
@@ -158,9 +165,11 @@ def _report(document: Document) -> dict[str, object]:
         "errors": errors,
         "more_errors": max(0, len(document.errors) - LISTED),
         "notes": [note.message for note in document.notes[:LISTED]],
-        "released": [(f"{one.kind}/{one.id}", one.keys, one.commit) for one in document.released[:ASIDE]],
+        "released": [
+            (f"{one.kind}/{one.id}", [*map(named, one.keys)], one.commit) for one in document.released[:ASIDE]
+        ],
         "more_released": max(0, len(document.released) - ASIDE),
-        "spared": [(f"{one.kind}/{one.id}", one.keys) for one in document.spared[:ASIDE]],
+        "spared": [(f"{one.kind}/{one.id}", [*map(named, one.keys)]) for one in document.spared[:ASIDE]],
         "more_spared": max(0, len(document.spared) - ASIDE),
         "version": document.tool_version,
     }
@@ -241,7 +250,8 @@ def _tiles(document: Document) -> Iterator[tuple[str, int, str]]:
         yield _TOLD[op], counts[OUTSIDE[op] if drifted else op], op.value
     if document.since:
         yield "caused by this change", sum(field.introduced for one in document.changes for field in one.fields), ""
-    serious = (("missing", summary.missing), ("failed to read", summary.failed), ("blocked fields", summary.blocked))
+    missing, failed = unusable(document)
+    serious = (("missing", missing), ("failed to read", failed), ("blocked fields", summary.blocked))
     yield from ((name, count, "bad") for name, count in serious if count)
     if document.released:
         yield "released", len(document.released), ""
@@ -431,7 +441,7 @@ class _Listing:
 
     def _group(self, number: int, change: ChangePart, fields: Sequence[FieldPart]) -> Group:
         outcome = self._outcomes.get((change.kind, change.id))
-        badges, remarks, states = list(_badges(change)), list(_remarks(change, self._document)), [change.action.value]
+        badges, remarks, states = list(_badges(change)), list(_remarks(change, self._document)), [_action(change).value]
         if outcome:
             badges.append(_outcome_badge(outcome))
             remarks += _outcome_remarks(outcome)
@@ -451,7 +461,15 @@ class _Listing:
         states = _states(name for name, holds in marks.items() if holds)
         remarks = tuple(_field_remarks(field, outside=self._outside))
         return Row(
-            op.value, _SIGNS[op], field.key, left, right, field.cause.value, _place(field.source), remarks, states
+            op.value,
+            _SIGNS[op],
+            named(field.key),
+            left,
+            right,
+            field.cause.value,
+            _place(field.source),
+            remarks,
+            states,
         )
 
 
@@ -481,18 +499,23 @@ def _place(source: Place | None) -> str:
     return f"{source.file}:{source.line}:{source.column}" if source else ""
 
 
+def _action(change: ChangePart) -> Action:
+    """Return what is done for a resource; an id that the API does not know is missing in a drift report as well."""
+    return Action.MISSING if is_missing(change) else change.action
+
+
 def _badges(change: ChangePart) -> Iterator[tuple[str, str]]:
     if change.action is Action.KEEP:
         yield "good", "as declared"
     elif change.action is not Action.UPDATE:
-        yield "bad", change.action.value
+        yield "bad", _action(change).value
 
 
 def _remarks(change: ChangePart, document: Document) -> Iterator[tuple[str, str, str]]:
     if change.error:
         yield "bad", change.error.code, change.error.message
     if change.foreign and document.undoes is None:
-        yield "", "foreign, kept", ", ".join(map(plain, change.foreign))
+        yield "", "foreign, kept", ", ".join(map(named, change.foreign))
 
 
 def _outcome_badge(one: OutcomePart) -> tuple[str, str]:
@@ -503,7 +526,7 @@ def _outcome_remarks(one: OutcomePart) -> Iterator[tuple[str, str, str]]:
     if one.error:
         yield "bad", one.error.code, one.error.message
     for key, value in (one.lost or {}).items():
-        yield "bad", "lost pair", f"{plain(key)} = {quoted(value)}"
+        yield "bad", "lost pair", f"{named(key)} = {quoted(value)}"
 
 
 def _field_remarks(field: FieldPart, *, outside: bool) -> Iterator[tuple[str, str, str]]:

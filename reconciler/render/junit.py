@@ -19,6 +19,7 @@ from reconciler.render.rows import (
     clipped,
     errors_by_subject,
     headline,
+    key,
     line,
     only_warned_of,
     path,
@@ -26,6 +27,7 @@ from reconciler.render.rows import (
     spot,
     subject,
 )
+from reconciler.render.wording import is_missing
 from reconciler.words import plain
 
 if TYPE_CHECKING:
@@ -110,16 +112,15 @@ _PASSED: _Judged = ("", "", ())
 def _judged(change: ChangePart, outcome: OutcomePart | None, errors: Sequence[str], document: Document) -> _Judged:
     """Return how a resource did: that it differs is a failure of a drift report only."""
     if errors:
-        missing = change.action is Action.MISSING
         code = change.error.code if change.error else "error"
-        return ("failure" if missing else "error"), code, tuple(errors)
+        return ("failure" if is_missing(change) else "error"), code, tuple(errors)
     if outcome is not None:
         return _of_outcome(outcome, document)
     if change.error is not None and change.action in (Action.MISSING, Action.FAILED):
         return _unusable(change, document), change.error.code, (change.error.message,)
     if document.kind == "drift":
         return _of_drift(change, document)
-    blocked = tuple(f"{field.key}: {field.blocked.message}" for field in change.fields if field.blocked)
+    blocked = tuple(f"{key(field.key)}: {field.blocked.message}" for field in change.fields if field.blocked)
     if blocked:
         return "failure", "blocked", blocked
     if document.kind == "apply" and change.fields:
@@ -131,8 +132,7 @@ def _unusable(change: ChangePart, document: Document) -> str:
     """Return the verdict on a resource that is missing or could not be read, and that no error names."""
     if document.kind == "drift" and change.action is Action.MISSING:
         return "failure"  # it was there once
-    warned = change.error is not None and change.error.code == "missing"
-    return "skipped" if warned else "error"
+    return "skipped" if is_missing(change) else "error"
 
 
 def _of_drift(change: ChangePart, document: Document) -> _Judged:

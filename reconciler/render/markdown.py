@@ -26,11 +26,12 @@ from reconciler.render.rows import (
     beside_errors,
     clipped,
     headline,
+    key,
     name,
     spot,
     subject,
 )
-from reconciler.render.wording import OUTSIDE, idle
+from reconciler.render.wording import OUTSIDE, idle, is_missing
 from reconciler.words import amount
 
 if TYPE_CHECKING:
@@ -341,7 +342,7 @@ def _keys(part: ReleasedPart | SparedPart) -> str:
 
 def _named(keys: Sequence[str]) -> str:
     more = f" and {len(keys) - _KEYS} more" if len(keys) > _KEYS else ""
-    return (", ".join(code(name(key)) for key in keys[:_KEYS]) or "no keys") + more
+    return (", ".join(code(key(each)) for each in keys[:_KEYS]) or "no keys") + more
 
 
 def _pieces(document: Document) -> list[_Piece]:
@@ -408,7 +409,8 @@ def _table_row(document: Document, outcomes: Mapping[str, OutcomePart], piece: _
 def _extent(piece: _Piece, document: Document) -> str:
     """Return what happens to a resource, in a few words."""
     if not piece.fields:
-        return "as declared" if piece.change.action is Action.KEEP else str(piece.change.action)
+        kept = "as declared" if piece.change.action is Action.KEEP else str(piece.change.action)
+        return str(Action.MISSING) if is_missing(piece.change) else kept
     drifted = document.kind == "drift"
     blocked = 0 if drifted else sum(1 for each in piece.fields if each.blocked)
     accepted = sum(1 for each in piece.fields if each.accepted)
@@ -486,7 +488,7 @@ def _field(document: Document, each: FieldPart) -> str:
     sign = SIGNS[OUTSIDE[each.op] if drifted else each.op]
     values = _drifted(each) if drifted else _planned(each)
     place = f", {code(spot(document, each.source))}" if each.source else ""
-    lines = [f"- {code(sign)} {code(name(each.key))}: {values}: {each.cause}{place}"]
+    lines = [f"- {code(sign)} {code(key(each.key))}: {values}: {each.cause}{place}"]
     lines += [f"  - {code(told)}" for told in beside(each, drifted=drifted)]
     return "".join(f"{line}\n" for line in lines)
 

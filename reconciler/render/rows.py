@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from reconciler.compare import Action, Cause
 from reconciler.diff import Op
 from reconciler.events import OutcomeStatus
+from reconciler.render.excerpts import name as key_name
 from reconciler.render.excerpts import one, two
-from reconciler.render.wording import commit, counts, idle, scope, tally, told_missing
+from reconciler.render.wording import commit, counts, idle, is_missing, scope, tally, told_missing
 from reconciler.words import amount, plain
 
 if TYPE_CHECKING:
@@ -70,6 +71,11 @@ def name(text: str) -> str:
     return plain(text)
 
 
+def key(text: str) -> str:
+    """Return a key as `words.named` does; of a very long one the beginning and the end."""
+    return key_name(text, LONGEST_NAME)
+
+
 def clipped(text: str, longest: int) -> str:
     """Return a text as plain text, its end cut off where it is longer than that."""
     return plain(text if len(text) <= longest else f"{text[: longest - 1]}…")
@@ -87,7 +93,7 @@ def sentence(field: FieldPart, document: Document) -> str:
     """Return what differs of a field, why, and what stands in its way: one line of plain text."""
     drifted = document.kind == "drift"
     values = drifted_values(field) if drifted else planned_values(field)
-    told = f"{name(field.key)}: {values} ({cause(field, document)})"
+    told = f"{key(field.key)}: {values} ({cause(field, document)})"
     return "; ".join([told, *beside(field, drifted=drifted)])
 
 
@@ -171,12 +177,17 @@ def spot(document: Document, place: Place | None) -> str:
 # --- what is told -----------------------------------------------------------------------------------------------------
 
 
-def rows(document: Document) -> Iterator[Row]:
-    """Yield everything that is told at a place: errors, what stands beside them, then the fields that differ."""
+def rows(document: Document, *, each: bool = False) -> Iterator[Row]:
+    """Yield everything that is told at a place: errors, what stands beside them, then the fields that differ.
+
+    `each`: also every resource that was not looked at or not attempted, at its place, beside their number.
+    """
     known = {subject(change) for change in document.changes}
     for error in document.errors:
         yield Row(Level.ERROR, error.code, error.message, error.source, _subject_of(error.message, known))
     yield from beside_errors(document)
+    if each:
+        yield from _untouched(document)
     yield from _differing(document)
 
 
@@ -215,7 +226,7 @@ def _unusable(document: Document, blamed: Collection[str]) -> Iterator[Row]:
         about = subject(change)
         if change.error is None or about in blamed or change.action not in (Action.MISSING, Action.FAILED):
             continue
-        if change.action is Action.MISSING or change.error.code == "missing":
+        if is_missing(change):
             yield Row(Level.WARNING, "missing", f"{about}: {change.error.message}", change.source, about)
         else:
             reasons[change.error.code, change.error.message] += 1
@@ -235,6 +246,21 @@ def _not_applied(document: Document, outcomes: Iterable[OutcomePart], blamed: Co
             yield Row(_badness(outcome, document), str(outcome.outcome), message, places.get(about), about)
     for reason, count in left.items():
         yield Row(Level.ERROR, "not_attempted", f"{amount(count, 'resource')} not attempted{reason}")
+
+
+def _untouched(document: Document) -> Iterator[Row]:
+    """Yield the resources that `beside_errors` only counts: what could not be read, and what was not attempted."""
+    changes = {subject(change): change for change in document.changes}
+    blamed = errors_by_subject(document, changes)
+    for outcome in document.outcomes or ():
+        about = subject(outcome)
+        if outcome.outcome is OutcomeStatus.NOT_ATTEMPTED and about in changes:
+            message = f"{about}: not attempted{_reason(outcome)}"
+            yield Row(Level.ERROR, "not_attempted", message, changes.pop(about).source, about)
+    for about, change in changes.items():
+        if change.action is Action.FAILED and change.error and about not in blamed and not is_missing(change):
+            message = f"{about}: could not be read: {change.error.message.removeprefix('not attempted: ')}"
+            yield Row(Level.ERROR, "not_attempted", message, change.source, about)
 
 
 def _badness(outcome: OutcomePart, document: Document) -> Level:
@@ -270,7 +296,7 @@ def _judged(field: FieldPart, document: Document) -> tuple[Level, str]:
 
 def became(outcome: OutcomePart) -> str:
     """Return what became of a change, why, and which pairs were lost: one sentence, its words from outside raw."""
-    lost = [f"{name(key)} = {one(value)}" for key, value in list((outcome.lost or {}).items())[:_LOST]]
+    lost = [f"{key(lost)} = {one(value)}" for lost, value in list((outcome.lost or {}).items())[:_LOST]]
     return f"{outcome.outcome.replace('_', ' ')}{_reason(outcome)}{'; lost: ' + ', '.join(lost) if lost else ''}"
 
 

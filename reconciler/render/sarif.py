@@ -137,7 +137,7 @@ _OTHER = (
 
 def render(document: Document, _room: Room) -> str:
     """Return one run as JSON of ASCII characters."""
-    found = sorted(rows(document), key=lambda row: (row.level, not (row.field and row.field.introduced)))
+    found = sorted(rows(document, each=True), key=lambda row: (row.level, not (row.field and row.field.introduced)))
     placed = [row for row in found if path(document, row.place)]
     elsewhere = [row for row in found if not path(document, row.place)]
     shown = placed[:MOST]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import lru_cache
-from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from reconciler.compare import Action
@@ -19,7 +18,7 @@ from reconciler.render.columns import Piece, bold, cells, dim, flowed, green, pa
 from reconciler.render.excerpts import LEGEND, LONGEST, marked, name, one
 from reconciler.render.fields import SIGNS, indented, place, rows, values, values_of_drift
 from reconciler.render.wording import base, commit, counts, idle, ops, origin, planned, told_missing
-from reconciler.words import amount, plain
+from reconciler.words import amount, named, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -62,7 +61,8 @@ def plan(document: Document, room: Room = ANY_ROOM) -> str:
     seen = len(lines)
     lines += [*_released(document, width), *_spared(document, width), *_notes(document, width)]
     lines += [*_warnings(document, width), *_errors(document.errors, width)]
-    lines += _removals(document, width) if seen > _GLANCE else ()
+    removals = [*_removals(document, width)] if seen > _GLANCE else []
+    lines += ["", *removals] if removals and lines[-1] else removals
     return _text([*lines, *_legend(lines, width), *summary])
 
 
@@ -97,7 +97,7 @@ def application(document: Document, told: int = 0, room: Room = ANY_ROOM) -> str
     return _text(lines)
 
 
-def proposal(document: Document, forecast: str) -> str:
+def proposal(document: Document, forecast: str, room: Room = ANY_ROOM) -> str:
     """Return what a person should know before agreeing to an apply: where, against which base, how much."""
     summary = document.summary
     parts = [
@@ -105,12 +105,13 @@ def proposal(document: Document, forecast: str) -> str:
         *([f"{amount(summary.blocked, 'field')} blocked"] if summary.blocked else []),
         forecast,
     ]
-    return _text([f"Target {_where(document)}, {base(document)}: {', '.join(parts)}."])
+    return _text(flowed([f"Target {_where(document)}, {base(document)}: {', '.join(parts)}."], room.width, 2))
 
 
-def aside(document: Document) -> str:
+def aside(document: Document, room: Room = ANY_ROOM) -> str:
     """Return what a result of one line leaves out: why its base is unknown, and how to get at it."""
-    return _text(plain(note.message) for note in document.notes if note.code == "no_ledger")
+    told = [note.message for note in document.notes if note.code == "no_ledger"]
+    return _text(line for message in told for line in flowed([plain(message)], room.width, 2))
 
 
 def brief(document: Document, room: Room = ANY_ROOM) -> str:
@@ -215,7 +216,7 @@ class _Resource:
         if change.action is Action.KEEP:
             lines.append("  = as declared")
         if change.foreign and not self.undoing:
-            foreign = f"foreign, kept: {', '.join([plain(key) for key in change.foreign])}"
+            foreign = f"foreign, kept: {', '.join(map(named, change.foreign))}"
             lines += indented([Piece(foreign, dim)], self.width)
         lines.append("")
         return lines
@@ -265,23 +266,31 @@ def _blamed(field: FieldPart, width: int | None) -> Iterator[str]:
 
 
 def _removals(document: Document, width: int | None) -> Iterator[str]:
-    """Yield what will be gone, once more: the one thing of a plan that nobody should overlook."""
-    fields = ((change, field) for change in document.changes for field in change.fields if field.op is Op.REMOVE)
-    removed = [*islice(fields, _REPEATED)] if document.summary.pairs.remove else []
-    if not removed:
-        return
-    yield bold("Removals:")
-    told = [
-        (plain(f"{change.kind}/{change.id}"), field, "  (blocked: it stays)" if field.blocked else "")
-        for change, field in removed
+    """Yield what will be gone, once more: the one thing of a plan that nobody should overlook; then what stays."""
+    removed = [
+        (plain(str(change.ref)), field)
+        for change in document.changes
+        for field in change.fields
+        if field.op is Op.REMOVE
     ]
+    gone = [each for each in removed if not each[1].blocked]
+    kept = [each for each in removed if each[1].blocked]
+    yield from _repeated(f"Removals: {len(gone)}", gone, width)
+    yield from _repeated(f"Removals that are blocked, so that the keys stay: {len(kept)}", kept, width)
+
+
+def _repeated(title: str, found: Sequence[tuple[str, FieldPart]], width: int | None) -> Iterator[str]:
+    if not found:
+        return
+    yield from flowed([Piece(title, bold)], width, 2)
+    told = found[:_REPEATED]
     columns = [max((size for size in map(cells, column) if size <= LONGEST // 2), default=0)
-               for column in ([ref for ref, _, _ in told], [name(field.key) for _, field, _ in told])]  # fmt: skip
-    for ref, field, kept in told:
-        line = f"{padded(ref, columns[0])}  {padded(name(field.key), columns[1])}  {one(field.before)}{kept}"
-        yield from [f"  {SIGNS[Op.REMOVE]} {line}"] if _fits(line, width) else _removal(ref, field, kept, width)
-    if (more := document.summary.pairs.remove - len(removed)) > 0:
-        yield from indented([_beyond(more, "removal")], width, 2)
+               for column in ([ref for ref, _ in told], [name(field.key) for _, field in told])]  # fmt: skip
+    for ref, field in told:
+        line = f"{padded(ref, columns[0])}  {padded(name(field.key), columns[1])}  {one(field.before)}"
+        yield from [f"  {SIGNS[Op.REMOVE]} {line}"] if _fits(line, width) else _removal(ref, field, width)
+    if len(found) > len(told):
+        yield from indented([_beyond(len(found) - len(told), "removal")], width, 2)
     yield ""
 
 
@@ -289,11 +298,11 @@ def _fits(line: str, width: int | None) -> bool:
     return width is None or 4 + cells(line) <= width
 
 
-def _removal(ref: str, field: FieldPart, kept: str, width: int | None) -> Iterator[str]:
+def _removal(ref: str, field: FieldPart, width: int | None) -> Iterator[str]:
     """Yield a removal on two lines."""
     room = LONGEST if width is None else min(LONGEST, width - 8)
     yield f"  {SIGNS[Op.REMOVE]} {ref}"
-    yield from indented([name(field.key, room), f" {one(field.before, room)}{kept}"], width, 6)
+    yield from indented([name(field.key, room), f" {one(field.before, room)}"], width, 6)
 
 
 # --- beside the resources ---------------------------------------------------------------------------------------------
@@ -307,7 +316,7 @@ def _released(document: Document, width: int | None) -> Iterator[str]:
     told = [
         (
             f"{each.kind}/{each.id}",
-            f"keys that were ours: {', '.join(map(plain, each.keys))}" if each.keys else "no keys were ours",
+            f"keys that were ours: {', '.join(map(named, each.keys))}" if each.keys else "no keys were ours",
         )
         for each in document.released[:_ASIDE]
     ]
@@ -323,7 +332,7 @@ def _spared(document: Document, width: int | None) -> Iterator[str]:
     if not document.spared:
         return
     yield from flowed([Piece("Left alone by --only, although it differs:", bold)], width)
-    told = [(f"{each.kind}/{each.id}", ", ".join(map(plain, each.keys))) for each in document.spared[:_ASIDE]]
+    told = [(f"{each.kind}/{each.id}", ", ".join(map(named, each.keys))) for each in document.spared[:_ASIDE]]
     yield from _aligned(told, width)
     if len(document.spared) > _ASIDE:
         yield f"  and {amount(len(document.spared) - _ASIDE, 'resource')} more"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from reconciler.compare import Cause
+from reconciler.compare import Action, Cause
 from reconciler.diff import Op
 from reconciler.events import OutcomeStatus
 from reconciler.words import amount, plain
 
 if TYPE_CHECKING:
-    from reconciler.document import CommitPart, Document, FieldPart
+    from reconciler.document import ChangePart, CommitPart, Document, FieldPart
 
 OUTSIDE = {Op.ADD: Op.REMOVE, Op.REPLACE: Op.REPLACE, Op.REMOVE: Op.ADD}
 """What somebody did outside git, by what would undo it."""
@@ -46,12 +46,12 @@ def planned(document: Document) -> str:
 
 def scope(document: Document) -> str:
     """Return what a plan is about, without the calls that it takes."""
-    summary = document.summary
+    summary, (missing, failed) = document.summary, unusable(document)
     parts = [
         f"{summary.update} to update {ops(document)}",
         f"{summary.keep} unchanged",
-        *([f"{summary.missing} missing"] if summary.missing else []),
-        *([f"{summary.failed} failed"] if summary.failed else []),
+        *([f"{missing} missing"] if missing else []),
+        *([f"{failed} failed"] if failed else []),
         *([f"{amount(summary.blocked, 'field')} blocked"] if summary.blocked else []),
         *([f"{len(document.released)} released"] if document.released else []),
         *([f"{amount(document.left, 'field')} left alone by --only"] if document.left else []),
@@ -81,6 +81,17 @@ def told_missing(document: Document) -> bool:
     return any(error.code == "missing" for error in document.errors)
 
 
+def is_missing(change: ChangePart) -> bool:
+    """Tell whether the API does not know an id, be it that a drift report calls one that never was there failed."""
+    return change.action is Action.MISSING or (change.error is not None and change.error.code == "missing")
+
+
+def unusable(document: Document) -> tuple[int, int]:
+    """Return how many resources are missing, and how many failed for another reason."""
+    never = sum(1 for change in document.changes if change.action is Action.FAILED and is_missing(change))
+    return document.summary.missing + never, document.summary.failed - never
+
+
 def _validity(document: Document) -> str:
     if found := len(document.errors):
         return f"Invalid: {amount(found, 'problem')}"
@@ -95,11 +106,12 @@ def _drift(document: Document) -> str:
     unsure = any(field.cause is Cause.UNATTRIBUTED for field in found)
     moved = "moved, or may have moved, outside git" if unsure else "moved outside git"
     resources = amount(sum(1 for change in document.changes if change.fields), "resource")
+    missing, failed = unusable(document)
     parts = [
         f"{amount(len(found), 'field')} on {resources} {moved}",
         *([f"{accepted} of them accepted"] if accepted else []),
-        *([f"{amount(summary.missing, 'resource')} missing"] if summary.missing else []),
-        *([f"{summary.failed} failed"] if summary.failed else []),
+        *([f"{amount(missing, 'resource')} missing"] if missing else []),
+        *([f"{failed} failed"] if failed else []),
         f"{amount(summary.resources, 'resource')} looked at",
     ]
     quiet = "Drift unknown" if summary.failed or document.errors else "No drift"

@@ -216,10 +216,13 @@ def resolve(*, cwd: Path, env: Mapping[str, str], config: str | None, target: st
     return _from_file(file, asked, env)
 
 
-def masks_around(cwd: Path, env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what the settings around a folder mask, of whatever target; everything where they cannot be read."""
+def masks_around(cwd: Path, env: Mapping[str, str], config: str | None = None) -> tuple[str, ...]:
+    """Return what the settings around a folder (or those of the flag) mask, of whatever target.
+
+    That is everything where they cannot be read.
+    """
     try:
-        file = _settings_file(cwd.absolute(), env, None)
+        file = _settings_file(cwd.absolute(), env, config)
         if file is None:
             return ()
         model, _ = read_settings(file)

@@ -102,11 +102,16 @@ _PERCENT_SCHEMA: dict[str, Any] = {
     "pattern": r"^\s*(?:0?[0-9]{1,2}(?:\.[0-9]+)?|100(?:\.0+)?)\s*%?\s*$",
     "patternErrorMessage": "A percentage from 0 to 100, such as 30%.",
 }
+_IN_HOST = r"[!\"$-.0->A-\[\]-~]"
+"""Visible ASCII, but for what ends a host, and the backslash."""
+_TOO_HIGH = "(?:6553[6-9]|655[4-9][0-9]|65[6-9][0-9]{2}|6[6-9][0-9]{3}|[7-9][0-9]{4}|[1-9][0-9]{5,})"
+"""A port that there cannot be: over 65535."""
 _URL_SCHEMA: dict[str, Any] = {
     "type": "string",
-    "pattern": r"^(?:[Hh][Tt][Tt][Pp][Ss]://[^\s@/?#\\]+"
-    r"|[Hh][Tt][Tt][Pp]://(?:[Ll][Oo][Cc][Aa][Ll][Hh][Oo][Ss][Tt]|127\.[0-9.]+|\[[^\s@/?#\\]+\])(?::[0-9]*)?)"
-    r"(?:/[^\s?#\\]*)?$",
+    "pattern": rf"^(?![^/]*//[^/]*:0*{_TOO_HIGH}(?:/|$))"
+    rf"(?:[Hh][Tt][Tt][Pp][Ss]://{_IN_HOST}+"
+    rf"|[Hh][Tt][Tt][Pp]://(?:[Ll][Oo][Cc][Aa][Ll][Hh][Oo][Ss][Tt]|127\.[0-9.]+|\[{_IN_HOST}+\])(?::[0-9]*)?)"
+    r"(?:/[!\"$->@-\[\]-~]*)?$",
 }
 Percent = Annotated[float, BeforeValidator(_percent), Field(ge=0, le=100), WithJsonSchema(_PERCENT_SCHEMA)]
 PerMinute = Annotated[float, Field(gt=0)]

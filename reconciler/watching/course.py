@@ -71,7 +71,7 @@ class State:
     """A watch as it stands, as a value: what whoever looks at it sees, whatever goes on meanwhile.
 
     `drift_since`: when drift was seen first that has been there without a break. `next_at` is `None` while a run is
-    under way.
+    under way. `took`: the seconds of the last good run.
     """
 
     started: float
@@ -81,6 +81,7 @@ class State:
     drift_since: float | None = None
     next_at: float | None = None
     last: Run | None = None
+    took: float = 0.0
 
     def after(self, run: Run) -> State:
         """Return the state after a run. One that could not tell whether there is drift leaves open what was known."""
@@ -95,6 +96,7 @@ class State:
             succeeded=run.ended if good else self.succeeded,
             drift_since=since,
             last=run,
+            took=run.seconds if good else self.took,
         )
 
     def drift_age(self, now: float) -> float:

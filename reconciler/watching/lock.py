@@ -10,18 +10,24 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from reconciler import OWN_FOLDER
 from reconciler.errors import ReconcilerError
-from reconciler.git import repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from reconciler.git import Repository
+
 _WATCH, _RUN = "watch.lock", "run.lock"
+_A_LOOK = 0.5
+"""Seconds after which a lock is somebody's who is at work. Who merely looks whether it is taken has it for a moment."""
+_AGAIN = 0.01
+"""Seconds between two attempts."""
 
 
 class AtWork(ReconcilerError):
@@ -42,6 +48,23 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """A file whose being there is all that it says; a watch that begins finds what an earlier one knew."""
+
+    path: Path
+
+    @property
+    def there(self) -> bool:
+        """Tell whether it is there."""
+        return self.path.exists()
+
+    def put(self, there: bool) -> None:  # noqa: FBT001 - a fact
+        """Put it there or take it away, as far as the disk allows."""
+        with contextlib.suppress(OSError):
+            self.path.touch() if there else self.path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Locks:
     """The locks of one target: in the git directory that all work trees share, or beside the settings outside of git.
 
@@ -55,9 +78,8 @@ class Locks:
     @contextlib.contextmanager
     def watching(self, mode: str) -> Iterator[None]:
         """Be the one watch of the target. Raises `AtWork` where there is one already."""
-        held = self._open(_WATCH)
-        with held:
-            if not _taken(held, fcntl.LOCK_EX):
+        with self._open(_WATCH) as held:
+            if not _taken(held, fcntl.LOCK_EX, within=_A_LOOK):
                 holder = _holder(held)
                 raise AtWork(
                     f"{holder or 'a watch'} is at work on target {self.target} from this checkout already; end it first"
@@ -76,29 +98,34 @@ class Locks:
         """Be the one that writes. Raises `AtWork` where an apply is going on."""
         message = f"an apply is at work on target {self.target}; the next run looks again"
         with self._open(_RUN) as held:
-            if not _taken(held, fcntl.LOCK_EX) or self._applying():
+            if not _taken(held, fcntl.LOCK_EX, within=_A_LOOK) or self._applying():
                 raise AtWork(message)
             yield
 
     @contextlib.contextmanager
-    def beside(self) -> Iterator[Holder | None]:
-        """Write beside a watch, which waits meanwhile; gives the one that there is.
+    def beside(self) -> Iterator[None]:
+        """Write beside a watch, whose runs wait meanwhile, and beside others who do the same.
 
-        Raises `AtWork` where a run of it writes. Makes no file: where there is none, there is no watch either.
+        Raises `AtWork` where a run of the watch writes. Where no lock can be made, no watch can have one either.
         """
-        holder, held = self._watch(), None
-        with contextlib.suppress(OSError):
-            held = self._path(_RUN).open("r+", encoding="utf-8")
-        if held is None:
-            yield holder
+        try:
+            held = self._open(_RUN)
+        except ReconcilerError:
+            yield
             return
         with held:
             if not _taken(held, fcntl.LOCK_SH):
-                raise AtWork(f"{holder or 'a watch'} writes to target {self.target} just now; try again after its run")
-            yield holder
+                who = self.watch() or "a watch"
+                raise AtWork(f"{who} writes to target {self.target} just now; try again after its run")
+            yield
 
-    def _watch(self) -> Holder | None:
-        """Return the watch that goes on, if one does."""
+    @property
+    def told(self) -> Mark:
+        """Return the mark that the webhook was told of drift, and not yet that it is gone."""
+        return Mark(self._path("watch.told"))
+
+    def watch(self) -> Holder | None:
+        """Return the watch that goes on, if one does; makes no file."""
         try:
             with self._path(_WATCH).open("r+", encoding="utf-8") as file:
                 return None if _taken(file, fcntl.LOCK_SH) else _holder(file)
@@ -124,21 +151,25 @@ class Locks:
             raise ReconcilerError(message) from error
 
 
-def locks_around(root: Path, target: str) -> Locks:
-    """Return the locks of a target whose settings are in the folder `root`. Raises `GitFailed`."""
-    around = repository(root)
+def locks_around(root: Path, target: str, around: Repository | None) -> Locks:
+    """Return the locks of a target whose settings are in the folder `root`; `around`: the repository around it."""
     if around is None:
         return Locks(target, root / OWN_FOLDER, f"{target}.")
     return Locks(target, around.common / "reconciler" / target)
 
 
-def _taken(file: IO[str], how: int) -> bool:
-    """Take a lock, and tell whether that worked; somebody else's is not waited for."""
-    try:
-        fcntl.flock(file, how | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+def _taken(file: IO[str], how: int, *, within: float = 0.0) -> bool:
+    """Take a lock, and tell whether that worked; somebody else's is waited for no longer than `within` seconds."""
+    until = time.monotonic() + within
+    while True:
+        try:
+            fcntl.flock(file, how | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_AGAIN)
+        else:
+            return True
 
 
 def _holder(file: IO[str]) -> Holder | None:

@@ -11,7 +11,9 @@ import http.client
 import json
 import re
 import signal
+import socket
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -30,9 +32,13 @@ ATTEMPTS = 3
 """Calls of one delivery, at most; the next run tries again."""
 PATIENCE = 5.0
 """Seconds that one call may take, altogether."""
+LAST = 0.3
+"""Seconds that a call may take once the end is wished for."""
 BETWEEN = 0.5
 """Seconds before the second attempt; each further one waits twice as long."""
 
+_LOOK = 0.05
+"""Seconds between two looks whether to go on."""
 _URL = re.compile(r"[\x21-\x7e]+")
 
 
@@ -102,12 +108,13 @@ def event(run: Run, target: str, time: str) -> Mapping[str, object]:
 class Messenger:
     """Tells a webhook when drift appears and when it is gone: once for each change, however long that takes.
 
-    `told`: what it was told last. An event that does not get through is tried again after the next run, unless what it
-    tells is over by then.
+    `told`: what it was told last; `keep` puts that where the next watch finds it. An event that does not get through
+    is tried again after the next run, unless what it tells is over by then.
     """
 
     deliver: Callable[[Mapping[str, object]], None]
     told: bool = False
+    keep: Callable[[bool], None] = lambda _: None
     _due: tuple[bool, Mapping[str, object]] | None = None
 
     def after(self, drift: bool | None, make: Callable[[], Mapping[str, object]]) -> bool | None:  # noqa: FBT001 - a fact
@@ -121,75 +128,91 @@ class Messenger:
             return None
         self.deliver(self._due[1])
         self.told, self._due = self._due[0], None
+        self.keep(self.told)
         return True
 
     def _kept(self, drift: bool) -> Mapping[str, object] | None:  # noqa: FBT001 - a fact
         return self._due[1] if self._due is not None and self._due[0] == drift else None
 
 
-def deliver(
-    hook: Hook,
-    content: Mapping[str, object],
-    *,
-    trust: Callable[[], ssl.SSLContext],
-    wait: Callable[[float], bool],
-) -> None:
-    """Send an event, some times where that may help. Raises `Undelivered`.
+@dataclass(slots=True)
+class Sender:
+    """Sends events to a webhook, one call at a time.
 
     `trust` makes what a certificate is held against. `wait` waits so many seconds, and tells whether to go on.
     """
-    body = json.dumps(content).encode("ascii")
-    for attempt in range(ATTEMPTS):
-        try:
-            return _bounded(hook, body, trust)
-        except Undelivered as error:
-            last = attempt == ATTEMPTS - 1
-            if last or not error.passing or not wait(BETWEEN * 2**attempt):
-                raise
-    return None
+
+    hook: Hook
+    trust: Callable[[], ssl.SSLContext]
+    wait: Callable[[float], bool]
+    _last: _Call | None = None
+
+    def __call__(self, content: Mapping[str, object]) -> None:
+        """Send an event, some times where that may help. Raises `Undelivered`."""
+        body = json.dumps(content).encode("ascii")
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._send(body)
+            except Undelivered as error:
+                last = attempt == ATTEMPTS - 1
+                if last or not error.passing or not self.wait(BETWEEN * 2**attempt):
+                    raise
+        return None
+
+    def _send(self, body: bytes) -> None:
+        """Make one call, and wait for it no longer than agreed: a lookup of a name cannot be broken off."""
+        if self._last is not None and self._last.thread.is_alive():
+            raise Undelivered("an earlier call has not ended yet")
+        self._last = call = _Call(self.hook, body, self.trust)
+        call.thread.start()
+        begun, spent = time.monotonic(), 0.0
+        while call.thread.is_alive() and spent < PATIENCE and (spent < LAST or self.wait(0)):
+            call.thread.join(_LOOK)
+            spent = time.monotonic() - begun
+        if call.thread.is_alive():  # late is as good as never: it will be sent again
+            call.end()
+            raise Undelivered(f"no answer within {min(spent, PATIENCE):.1g} s")
+        if call.error is not None:
+            raise call.error
 
 
-def _bounded(hook: Hook, body: bytes, trust: Callable[[], ssl.SSLContext]) -> None:
-    """Make one call in a thread that is waited for no longer than agreed: a lookup of a name cannot be broken off."""
-    ended: list[Undelivered | None] = []
-    connection = list[http.client.HTTPConnection]()
+class _Call:
+    """One call, in a thread of its own."""
 
-    def call() -> None:
+    def __init__(self, hook: Hook, body: bytes, trust: Callable[[], ssl.SSLContext]) -> None:
+        self.error: Undelivered | None = None
+        self.thread = threading.Thread(target=self._run, args=(hook, body, trust), name="webhook", daemon=True)
+        self._connection: http.client.HTTPConnection | None = None
+
+    def end(self) -> None:
+        """End it, as far as that is possible. Only closed, a socket would wake nobody who reads from it."""
+        with contextlib.suppress(AttributeError, OSError):  # there is none yet, or it is gone
+            self._connection.sock.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+
+    def _run(self, hook: Hook, body: bytes, trust: Callable[[], ssl.SSLContext]) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
         try:
-            _call(hook, body, trust, connection)
-            ended.append(None)
+            self._post(hook, body, trust)
         except Undelivered as error:
-            ended.append(error)
+            self.error = error
         except Exception as error:  # noqa: BLE001 - of any kind: its text may hold the URL, its class does not
-            ended.append(Undelivered(_reason(error)))
+            self.error = Undelivered(_reason(error))
 
-    thread = threading.Thread(target=call, name="webhook", daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    if thread.is_alive() and not ended:
-        for one in connection:  # late is as good as never: it will be sent again
-            with contextlib.suppress(Exception):
-                one.sock.close()
-        raise Undelivered(f"no answer within {PATIENCE:g} s")
-    if ended[0] is not None:
-        raise ended[0]
+    def _post(self, hook: Hook, body: bytes, trust: Callable[[], ssl.SSLContext]) -> None:
+        if hook.tls:
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                hook.host, hook.port, timeout=PATIENCE, context=trust()
+            )
+        else:
+            connection = http.client.HTTPConnection(hook.host, hook.port, timeout=PATIENCE)
+        self._connection = connection
+        with contextlib.closing(connection):
+            headers = {"Content-Type": "application/json", "User-Agent": f"reconciler/{__version__}"}
+            connection.request("POST", hook.path, body, {**headers, "Connection": "close"})
+            _judge(connection.getresponse().status)
 
 
-def _call(
-    hook: Hook, body: bytes, trust: Callable[[], ssl.SSLContext], opened: list[http.client.HTTPConnection]
-) -> None:
-    if hook.tls:
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            hook.host, hook.port, timeout=PATIENCE, context=trust()
-        )
-    else:
-        connection = http.client.HTTPConnection(hook.host, hook.port, timeout=PATIENCE)
-    opened.append(connection)
-    with contextlib.closing(connection):
-        headers = {"Content-Type": "application/json", "User-Agent": f"reconciler/{__version__}"}
-        connection.request("POST", hook.path, body, {**headers, "Connection": "close"})
-        status = connection.getresponse().status
+def _judge(status: int) -> None:
     if 300 <= status < 400:
         raise Undelivered(f"it answers with {status}, and no redirect is followed", passing=False)
     if status >= 400:

@@ -199,7 +199,8 @@ class Runner:
         self._numbers = itertools.count()
         for name in ("temp", "home", "installed/venv/bin"):
             (place / name).mkdir(parents=True)
-        self._put("reconciler", '-I -c "from reconciler.__main__ import run; run()"')
+        own = f"import sys; sys.path.insert(0, '{ROOT}'); from reconciler.__main__ import run; run()"
+        self._put("reconciler", f'-I -c "{own}"')
         self._put("python", "")
 
     def _put(self, name, words):
@@ -233,12 +234,11 @@ class Runner:
         summary.touch()
         own = {name: evaluated(value, contexts) for name, value in step["env"].items()}
         ran.given[step["name"]] = own
-        measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
         env = {
             "PATH": f"{self.gh.folder}:{os.environ['PATH']}", "HOME": str(self.place / "home"), "CI": "true",
             "GITHUB_ACTIONS": "true", "GITHUB_ACTION_PATH": str(ROOT), "GITHUB_REPOSITORY": "o/r",
             "GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(summary), "RUNNER_TEMP": str(self.place / "temp"),
-            "GIT_CONFIG_NOSYSTEM": "1", **measured, **self.variables, **own,
+            "GIT_CONFIG_NOSYSTEM": "1", **self.variables, **own,
         }  # fmt: skip
         line = ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -484,7 +484,26 @@ def test_only_hosts_that_are_allowed_get_the_key_whatever_a_pull_request_says(re
     assert ran.code == 3
     assert not api.calls
     assert "allowed-hosts" not in ran.log
-    assert "::warning title=reconciler::Without the input allowed-hosts" in reviewed.run("plan", allowed_hosts="").log
+
+
+def test_without_allowed_hosts_a_pull_request_is_planned_offline_and_nobody_gets_the_key(reviewed, api, tmp_path):
+    program = reviewed.place / "installed/venv/bin/reconciler"
+    program.write_text(program.read_text().replace("exec", f'env >"{tmp_path}/seen"\nexec'))
+    ran = reviewed.run("plan", allowed_hosts="")
+    assert ran.code == 0, ran.log
+    assert "::warning title=reconciler::Without the input allowed-hosts" in ran.log
+    assert ran.outputs["changes"] == "3"
+    assert KEY not in (tmp_path / "seen").read_text()
+    (comment,) = reviewed.gh.mine("comments")
+    assert comment["body"] == ran.summary
+    for command in ("drift", "apply"):
+        ran = reviewed.run(command, allowed_hosts="")
+        assert ran.code == 1
+        assert f"No {command} for a pull request without the input allowed-hosts." in ran.log
+    assert not api.calls
+    reviewed.variables = {"RECONCILER_ALLOWED_HOSTS": "127.0.0.1"}  # as good as the input: it is the workflow's own
+    ran = reviewed.run("plan", allowed_hosts="")
+    assert (ran.code, len(api.calls)) == (0, 3), ran.log
 
 
 @pytest.mark.parametrize("stranger", [FORK, {"user": {"login": "dependabot[bot]"}}, {"head": {"repo": None}}])
@@ -749,6 +768,12 @@ def test_the_action_installs_itself_whatever_lies_in_the_working_directory(both,
     program = Path(ran.steps["install"]["outputs"]["folder"]) / "venv/bin/reconciler"
     version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     assert version.split()[-1] == ran.document["tool_version"]
+    line = [program.with_name("python"), "-I", "-m", "pip", "freeze", "--exclude", "reconciler"]
+    frozen = subprocess.run(line, capture_output=True, text=True, check=True).stdout.splitlines()
+    pinned = (ROOT / "reconciler/templates/constraints.txt").read_text().splitlines()
+    assert {re.sub(r"[-_.]+", "-", each).lower() for each in frozen} <= {
+        re.sub(r"[-_.]+", "-", each) for each in pinned
+    }
 
 
 def test_an_old_python_is_refused_with_the_reason(both, tmp_path):

@@ -193,6 +193,7 @@ def test_standard_input_can_be_checked(scratch):
     assert (done.returncode, done.stdout) == (3, b"<stdin>\n")
     done = filtered(scratch, "fmt --diff -", UNTIDY.encode())
     assert (done.returncode, done.stdout) == (0, PATCH.replace("manifests/a.yaml", "<stdin>").encode())
+    assert done.stderr == b""  # nothing was formatted anywhere
 
 
 def test_a_masked_value_is_not_shown_in_a_patch(scratch):
@@ -206,6 +207,38 @@ def test_a_masked_value_is_not_shown_in_a_patch(scratch):
     )
     done = filtered(scratch, "fmt --diff -", UNTIDY.encode())
     assert b"gold" not in done.stdout + done.stderr
+
+
+def test_a_masked_value_is_not_shown_in_a_problem(scratch):
+    scratch.write("reconciler.yaml", "version: 1\ntargets: {a: {provider: emulator, mask: [pin]}}\n")
+    text = "version: 1\nthreads:\n  a: {metadata: {pin: 7341}}\n"
+    scratch.write("manifests/a.yaml", text)
+    for done in (scratch.run("fmt"), scratch.run("fmt manifests/a.yaml")):
+        assert done.code == 3
+        assert "it is not repeated, because the settings mask values" in done.err
+        assert "7341" not in done.out + done.err
+    scratch.write("reconciler.yaml", "version: 1\ntargets: {a: {provider: emulator}}\n")
+    scratch.write("other.yaml", "version: 1\nmask: [pin]\ntargets: {a: {provider: emulator}}\n")
+    told = filtered(scratch, "fmt - --config other.yaml", text.encode()).stderr
+    assert b"not repeated" in told
+    assert b"7341" not in told
+    assert b"7341" in filtered(scratch, "fmt -", text.encode()).stderr
+
+
+def test_a_file_that_is_read_only_is_left_alone_and_one_of_somebody_else_stays_theirs(scratch):
+    closed, other = (
+        scratch.write("manifests/a.yaml", UNTIDY),
+        scratch.write("manifests/b.yaml", UNTIDY.replace("  a:", "  c:")),
+    )
+    closed.chmod(0o444)
+    if os.geteuid() == 0:
+        os.chown(other, 12, 34)
+    owner = (other.stat().st_uid, other.stat().st_gid)
+    done = scratch.run("fmt")
+    assert (done.code, done.out) == (1, "manifests/b.yaml\n")
+    assert "cannot write manifests/a.yaml: it is read-only; make it writable" in done.err
+    assert closed.read_text(encoding="utf-8") == UNTIDY
+    assert (other.stat().st_uid, other.stat().st_gid) == owner
 
 
 def test_a_file_that_cannot_be_written_is_told_and_the_others_are_formatted(scratch):

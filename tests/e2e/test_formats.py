@@ -206,3 +206,29 @@ def test_places_are_below_the_top_of_the_repository(tmp_path):
     assert "file=work/manifests/m.yaml,line=3" in texts["github"]
     assert '"uri": "work/manifests/m.yaml"' in texts["sarif"]
     assert 'file="work/manifests/m.yaml" line="3"' in texts["junit"]
+
+
+def test_places_are_below_the_top_of_a_repository_without_a_commit_as_well(tmp_path):
+    with staged(tmp_path, MANIFEST, Api(HELD, {"thread": "merge-null"}), MERGING) as made:
+        made.scratch.git("init", "-q", "..")
+        done = made.run("plan --format json")
+        head = done.document["head"]
+        assert (head["commit"], head["prefix"]) == (None, "work")
+        assert "file=work/manifests/m.yaml,line=3" in made.run("plan --format github").out
+
+
+def test_no_out_file_takes_the_place_of_what_is_read(stage):
+    assert stage.run("plan --out json=plan.json").code == 0
+    plan, manifest = stage.scratch.read("plan.json"), stage.scratch.read("manifests/m.yaml")
+    for line in (
+        "show plan.json --out markdown=./plan.json",
+        "merge-reports plan.json --out json=plan.json",
+        "apply plan.json --yes --out json=plan.json",
+        "plan --out json=manifests/m.yaml",
+        "plan --out json=-",
+    ):
+        done = stage.run(line)
+        assert (done.code, "--out" in done.err) == (64, True), line
+    assert (stage.scratch.read("plan.json"), stage.scratch.read("manifests/m.yaml")) == (plan, manifest)
+    assert not (stage.scratch.folder / "-").exists()
+    assert [call for call in stage.api.calls if call.method != "GET"] == []

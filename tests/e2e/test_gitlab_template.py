@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from repositories import clone, git, ledger, publish, shared, tip
 from ruamel.yaml import YAML
-from scratch import PATIENCE, Answer, Api
+from scratch import PATIENCE, ROOT, Answer, Api
 
 TEMPLATE = Path(__file__).parents[2] / "reconciler" / "templates" / "gitlab-ci.yml"
 TEXT = TEMPLATE.read_text(encoding="utf-8")
@@ -156,11 +156,11 @@ class Runner:
     def run(self, name, variables=None):
         """Run a job; returns its code and its log."""
         before = [line for line in COMMON["before_script"] if "/tmp/reconciler" not in line]
-        measured = {variable: value for variable, value in os.environ.items() if variable.startswith("COVERAGE_")}
         env = {
-            **measured, **PIPELINE["variables"], "RECONCILER_TARGET": "test", "RECONCILER_ALLOWED_HOSTS": "127.0.0.1",
+            **PIPELINE["variables"], "RECONCILER_TARGET": "test", "RECONCILER_ALLOWED_HOSTS": "127.0.0.1",
             "PATH": f"{self.programs}:{os.environ['PATH']}", "HOME": str(self.place / "home"), "CI": "true",
-            "GIT_CONFIG_NOSYSTEM": "1", "CI_PROJECT_ID": "5", "CI_MERGE_REQUEST_IID": "7", "THREADS_API_KEY": KEY,
+            "PYTHONPATH": ROOT, "GIT_CONFIG_NOSYSTEM": "1", "CI_PROJECT_ID": "5", "CI_MERGE_REQUEST_IID": "7",
+            "THREADS_API_KEY": KEY,
             "CI_PROJECT_URL": f"file://{self.remote}".removesuffix(".git"), **(variables or {}),
         }  # fmt: skip
         script = "\n".join(["set -eo pipefail", *before, *JOBS[name]["script"]])

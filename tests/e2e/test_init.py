@@ -165,22 +165,43 @@ def test_no_sample_is_put_beside_manifests_that_exist(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "written"),
+    ("settings", "written", "told"),
     [
-        ("version: 1\ntargets: {t: {provider: emulator, manifests: [ops]}}\n", False),
-        ("version: 1\ntargets: {t: {provider: nobody, manifests: [ops]}}\n", False),
-        ("version: 1\ntargets: {t: {provider: emulator, manifests: [manifests]}}\n", True),
-        ("version: 1\ntargets: {t: {provider: emulator, manifests: [.]}}\n", True),
-        ("version: 1\ntargets: {t: {provider: emulator}}\n", True),
+        (
+            "targets: {t: {provider: emulator, manifests: [ops]}}\n",
+            False,
+            "manifests in ops, which does not exist",
+        ),
+        ("targets: {t: {provider: emulator, manifests: [there]}}\n", False, "left alone: there\n"),
+        (
+            "targets: {t: {provider: nobody, manifests: [ops]}}\n",
+            False,
+            "note: reconciler.yaml:2:25: there is",
+        ),
+        ("targets: [\n", False, "`reconciler validate` lists why; no manifest was written"),
+        ("targets: {t: {provider: emulator, manifests: [manifests]}}\n", True, "the target of the settings there are:"),
+        ("targets: {t: {provider: emulator, manifests: [.]}}\n", True, "the target of the settings there are:"),
+        ("targets: {t: {provider: emulator}}\n", True, "the target of the settings there are:"),
     ],
 )
-def test_settings_that_exist_say_where_a_sample_would_be_read(tmp_path, settings, written):
+def test_settings_that_exist_say_where_a_sample_would_be_read(tmp_path, settings, written, told):
     scratch = Scratch(tmp_path)
-    scratch.write("reconciler.yaml", settings)
+    scratch.write("reconciler.yaml", f"version: 1\n{settings}")
+    (scratch.folder / "there").mkdir()
     done = scratch.run("init")
     assert done.code == 0
     assert (scratch.folder / "manifests/threads.yaml").exists() is written
-    assert ("left alone: ops" in done.lines) is not written
+    assert told in done.out
+    assert "left alone: ops" not in done.lines
+    assert scratch.run("validate").code == (0 if written or "there" in settings else 3)
+
+
+def test_a_workflow_of_the_other_ending_is_ours(tmp_path):
+    scratch = Scratch(tmp_path)
+    name = ".github/workflows/reconciler.yml"
+    scratch.write(name, "on: push\n")
+    assert f"left alone: {name}" in scratch.run("init").lines
+    assert files(scratch.folder).keys() == {*ALWAYS, name}
 
 
 def test_settings_further_up_and_variables_that_lead_elsewhere_are_told(tmp_path):
@@ -258,6 +279,8 @@ def test_where_one_file_cannot_be_written_none_is(tmp_path, obstacle, said):
     assert (done.code, done.out) == (1, "")
     assert said in done.err
     assert "nothing was written" in done.err
+    assert "[not_written]" in done.err
+    assert re.search(": (remove it|move it away)|, and move it away", done.err)
     assert (files(scratch.folder), sorted(scratch.folder.iterdir())) == (before, names)
     assert list(scratch.home.iterdir()) == []
 
@@ -302,7 +325,7 @@ def test_a_folder_that_is_none_is_wrong_usage(tmp_path):
     assert Scratch(tmp_path).run("init -C nowhere").code == 64
 
 
-@pytest.mark.parametrize("name", ["a${{ b }}", 'a"b', "a\nb", "$HOME", "`x`"])
+@pytest.mark.parametrize("name", ["a${{ b }}", "a\nb", "a\u202eb"])
 def test_a_folder_that_a_workflow_cannot_name_is_refused_and_can_do_without(tmp_path, name):
     scratch = Scratch(tmp_path)
     scratch.git("init", "-q")
@@ -314,6 +337,20 @@ def test_a_folder_that_a_workflow_cannot_name_is_refused_and_can_do_without(tmp_
     assert files(scratch.folder) == {}
     assert scratch.run(f"init --ci none -C {shlex.quote(name)}").code == 0
     assert scratch.run(f"plan -C {shlex.quote(name)}").code == 0
+
+
+def test_any_other_folder_stands_in_a_workflow_as_it_is_called(tmp_path):
+    scratch = Scratch(tmp_path)
+    scratch.git("init", "-q", "-b", "main")
+    name = """a'b: #[main] *!&%@`x` $(y) $HOME "q" \\ {ü}"""
+    (scratch.folder / name).mkdir()
+    assert scratch.run(f"init -C {shlex.quote(name)}").code == 0
+    workflow = parsed(scratch.read(GITHUB))
+    assert workflow["env"]["FOLDER"] == name
+    assert workflow["on"]["push"]["branches"] == ["main"]
+    assert scratch.run(f"init --ci gitlab -C {shlex.quote(name)}").code == 0
+    told = parsed(scratch.read(".gitlab-ci.yml"))["variables"]["RECONCILER_CONFIG"]
+    assert told == f"{name}/reconciler.yaml".replace("$", "$$")  # which is how GitLab has a dollar
 
 
 # --- what the files say -----------------------------------------------------------------------------------------------
@@ -470,3 +507,18 @@ def test_a_repository_that_git_refuses_to_look_at_is_no_obstacle(tmp_path):
     (scratch.folder / ".git").write_text("gitdir: /nowhere\n")
     assert scratch.run("init").code == 0
     assert scratch.run("validate").code == 0
+
+
+@pytest.mark.parametrize(
+    ("begun", "then", "expected"),
+    [("trunk", None, "trunk"), ("main", "feature", "main"), ("master", "feature", "master"), ("a b", None, "main")],
+    ids=["another name", "on a branch", "on a branch of an old repository", "a name that cannot be one"],
+)
+def test_the_workflow_applies_what_reaches_the_main_branch_whatever_that_is_called(tmp_path, begun, then, expected):
+    scratch = Scratch(tmp_path)
+    scratch.git("init", "-q", "-b", begun.replace(" ", "+"))
+    if then is not None:
+        scratch.git("commit", "-q", "--allow-empty", "-m", "Begin")
+        scratch.git("checkout", "-q", "-b", then)
+    assert scratch.run("init").code == 0
+    assert parsed(scratch.read(GITHUB))["on"]["push"]["branches"] == [expected]

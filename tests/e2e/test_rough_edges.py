@@ -10,7 +10,7 @@ import time
 from signal import SIGINT, SIGTERM
 
 import pytest
-from scratch import PATIENCE, Api, finished, staged, until
+from scratch import PATIENCE, Api, Scratch, finished, staged, until
 
 THREE = "threads:\n" + "".join(f"  thread_{number}: {{metadata: {{plan: gold}}}}\n" for number in (1, 2, 3))
 HELD = {f"thread/thread_{number}": {"plan": "silver", "seen": "bot"} for number in (1, 2, 3)}
@@ -240,3 +240,35 @@ def test_the_request_that_found_an_id_missing_is_told_beside_the_result(tmp_path
     assert done.err.count("missing (request req_") == 20
     assert done.err.endswith("and 5 more missing; --verbose logs every request\n")
     assert "req_" not in done.out
+
+
+def test_a_working_directory_that_is_gone_is_told_with_what_to_do(tmp_path):
+    scratch = Scratch(tmp_path)
+    scratch.write("reconciler.yaml", "version: 1\ntargets: {t: {provider: emulator}}\n")
+    scratch.manifest("threads: {}\n")
+    for line, code in [
+        ("plan", 64),
+        ("show plan.json", 64),
+        ("emulate --seed .", 64),
+        ("validate -C {}", 0),
+        ("kinds", 0),
+    ]:
+        removed = tmp_path / "removed"
+        removed.mkdir()
+        done = subprocess.run(
+            ["bash", "-c", f"rmdir ../removed; exec {sys.executable} -m reconciler {line.format(scratch.folder)}"],
+            cwd=removed, env=scratch.environment({}), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, line
+        assert ("error: the working directory is gone: `cd` to one that exists" in done.stderr) is (code == 64), line
+
+
+def test_where_an_import_cannot_write_nothing_is_asked(tmp_path):
+    scratch = Scratch(tmp_path)
+    scratch.settings("http://127.0.0.1:9")  # where nobody answers
+    scratch.manifest("threads: {}\n")
+    for place, said in [("manifests", "is a folder"), ("reconciler.yaml/x.yaml", "reconciler.yaml is no folder")]:
+        done = scratch.run(f"import thread/thread_1 --into {place}")
+        assert (done.code, done.out) == (64, "")
+        assert said in done.err
+    assert "Imported" not in scratch.run("import thread/thread_1 --into manifests/new.yaml").err

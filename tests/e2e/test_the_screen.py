@@ -76,7 +76,6 @@ def test_the_json_document_has_the_whole_of_what_the_screen_shortens(stage):
         ("plan --only add --parallelism 3 manifests", "apply --parallelism 3 --only add manifests"),
         ("plan --config reconciler.yaml -C .", "apply --config reconciler.yaml"),
         ("plan --out json=plan.json --only add --target test", "apply --target test plan.json"),
-        ("plan --out json=plan.yaml", "apply"),
         ("plan --base none --prune --detailed-exitcode --all", "apply --base none --prune"),
     ],
 )
@@ -86,6 +85,42 @@ def test_after_a_plan_its_apply_is_suggested_and_the_suggestion_works(line, foll
     applied = stage.run(f"{shlex.join(suggested(done)[0][1:])} --yes --max-changed 100% --max-removed 100%")
     assert applied.code == 0, applied
     assert suggested(applied) == []
+
+
+def test_what_waits_is_suggested_beside_an_id_that_is_missing(stage):
+    stage.scratch.manifest(f"{MANIFEST}  thread_gone: {{metadata: {{plan: gold}}}}\n")
+    done = stage.run("plan")
+    assert done.code == 1
+    assert suggested(done) == [["reconciler", "apply"]]
+    applied = stage.run("apply --yes --max-changed 100% --max-removed 100%")
+    assert (applied.code, "1 applied, 1 missing" in applied.out) == (4, True)
+    assert stage.run("plan --select '*gone'").err.count("Next") == 0
+
+
+def test_no_apply_is_suggested_that_its_bound_on_calls_would_refuse(stage):
+    for allowed, code in ((3, 6), (4, 0)):
+        done = stage.run(f"plan --max-requests {allowed}")
+        assert done.code == 0
+        assert suggested(done) == ([["reconciler", "apply", "--max-requests", "4"]] if code == 0 else [])
+        assert (f"--max-requests {allowed} allows fewer calls than an apply takes, which are 4" in done.err) is bool(
+            code
+        )
+        assert stage.run(f"apply --yes --max-removed 100% --max-requests {allowed}").code == code
+
+
+def test_what_is_told_beside_the_result_fits_the_terminal_and_commands_stay_whole(stage):
+    select = " ".join(f"--select thread/{'x' * 9}{number}" for number in range(9))
+    stage.scratch.manifest(f"{MANIFEST}  thread_{'gone' * 3}: {{metadata: {{plan: gold}}}}\n")
+    shown = stage.scratch.at_terminal(
+        f"plan --select 'thread/*' {select} --color never", env={"COLUMNS": "40"}, out=True
+    )
+    lines = ESCAPE.sub("", shown.err).splitlines()
+    asked = next(number for number, line in enumerate(lines) if "thread_gonegonegone: missing" in line)
+    assert lines[asked + 1].startswith("  ")
+    assert [
+        line for line in lines if cells(line) > 40 and not re.fullmatch(r" *\S+|Next: reconciler apply .*", line)
+    ] == []
+    assert next(line for line in lines if line.startswith("Next")).endswith("thread/xxxxxxxxx8")
 
 
 def test_a_suggestion_is_quoted_for_the_shell_and_acts_on_no_terminal(stage):

@@ -167,6 +167,23 @@ def test_a_report_never_writes_and_tells_drift_from_pending(tmp_path):
         assert (done.code, len(made.api.sent("POST"))) == (0, before)
 
 
+def test_a_thread_that_is_deleted_outside_git_is_drift_and_no_failed_run(tmp_path):
+    with settled(tmp_path) as made:
+        made.api.delete("thread/thread_a")
+        assert made.run("drift").code == 2
+        with watching(made.scratch) as watch:
+            watch.made(1)
+            assert "run 1: 2 resources" in watch.runs[0]
+            assert watch.health() == (200, "ok\n")
+            found = watch.metrics()
+            assert found["reconciler_drift_age_seconds",] >= 0
+            until(lambda: watch.metric("reconciler_drift_age_seconds") > 0, "an age")
+            assert found["reconciler_consecutive_failures",] == 0
+            made.api.put("thread/thread_a", {"plan": "gold"})
+            until(lambda: watch.metric("reconciler_drift_age_seconds") == 0, "no drift")
+            assert watch.end() == 0
+
+
 def test_an_apply_writes_records_and_finds_nothing_to_do_the_next_time(tmp_path):
     with stage(tmp_path) as made:
         commit = made.scratch.commit()
@@ -216,6 +233,20 @@ def test_confirm_written_while_it_watches_holds_from_the_next_run_on(tmp_path):
         watch.made(runs + 1)
         assert watch.end() == 0
         assert made.api.held("thread/thread_a") == {"plan": "lead"}
+
+
+def test_a_default_that_is_changed_meanwhile_moves_no_watch_to_another_target(tmp_path):
+    with stage(tmp_path) as made:
+        settings = made.scratch.read("reconciler.yaml")
+        other = settings.splitlines()[2].replace("  test:", "  other:")
+        text = f"{settings}default_target: {{}}\n".replace("targets:\n", f"targets:\n{other}\n")
+        made.scratch.write("reconciler.yaml", text.replace("{}", "test"))
+        with watching(made.scratch) as watch:
+            watch.made(1)
+            made.scratch.write("reconciler.yaml", text.replace("{}", "other"))
+            watch.made(len(watch.runs) + 3)
+            assert json.loads(watch.ask("/document.json")[2])["target"]["name"] == "test"
+            assert watch.end() == 0
 
 
 def test_an_empty_set_of_manifests_is_refused(tmp_path):
@@ -551,7 +582,8 @@ def test_an_apply_is_told_of_a_watch_and_refused_while_a_run_of_it_writes(tmp_pa
             until(lambda: made.api.arrived > 0, "a write")
             done = made.run("apply --yes")
             assert done.code == 1, done
-            assert f"a watch (process {watch.process.pid}, --mode apply) writes to target test just now" in done.err
+            assert f"a watch (process {watch.process.pid}, --mode apply) writes to target test just now" in done.out
+            assert "Apply incomplete: 5 not attempted, 0 modify calls." in done.out
             made.api.go_on.set()
             watch.made(1)
             done = made.run("apply --yes")
@@ -562,9 +594,13 @@ def test_an_apply_is_told_of_a_watch_and_refused_while_a_run_of_it_writes(tmp_pa
             assert watch.end() == 0
 
 
-def test_a_watch_waits_for_an_apply_that_goes_on(tmp_path):
+@pytest.mark.parametrize("versioned", [True, False], ids=["git", "no git"])
+def test_a_watch_waits_for_an_apply_that_goes_on(versioned, tmp_path):
     with stage(tmp_path, api=Holding("POST", NAMES), manifest=SEVERAL) as made:
-        made.scratch.commit()
+        if versioned:
+            made.scratch.commit()
+        assert made.run("plan").code == 0
+        assert not (made.scratch.folder / ".reconciler/test.run.lock").exists()
         with made.scratch.start("apply --yes --quiet") as process:
             until(lambda: made.api.arrived > 0, "a write")
             with watching(made.scratch, f"{QUICK} --mode apply") as watch:
@@ -635,10 +671,14 @@ def test_the_webhook_is_told_once_when_drift_appears_and_once_when_it_is_gone(tm
             runs = len(watch.runs)
             watch.made(runs + 2)
             assert listener.events == ["drift_appeared"]
+            assert watch.end() == 0
+        with watching(made.scratch, f"{QUICK} --webhook-env HOOK", env=env) as watch:
+            watch.made(2)
+            assert listener.events == ["drift_appeared"]  # what was told is known after a restart
             made.api.put("thread/thread_a", {"plan": "gold"})
             until(lambda: len(listener.got) == 2, "another event")
             assert listener.events == ["drift_appeared", "drift_gone"]
-            assert watch.metric("reconciler_webhook_deliveries_total", "success") == 2
+            assert watch.metric("reconciler_webhook_deliveries_total", "success") == 1
             assert watch.end() == 0
         path, headers, body = listener.got[0]
         assert path == "/hooks/s3cret?token=t0ken"

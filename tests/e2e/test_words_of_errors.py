@@ -139,7 +139,7 @@ WAYS = [
     Way("import thread/..", 64, r"\.\.", "A-Z a-z"),
     Way("import message/msg_1", 64, "msg_1", "parent/child"),
     Way("import --ids-from no.txt", 64, "no.txt", "name a file"),
-    Way("ledger shw", 64, "shw", "did you mean 'show'"),
+    Way("ledger shw", 64, "shw", "did you mean show"),
     Way("emulate --host 0.0.0.0", 64, "0.0.0.0", "use 127.0.0.1"),
     Way("emulate --fault 5O3=1", 64, "5O3", "did you mean 503"),
     Way("emulate --fault 503=2", 64, "--fault", "from 0 to 1"),

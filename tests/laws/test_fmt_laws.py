@@ -354,7 +354,7 @@ def settled(data):
     return after
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(manifests())
 def test_the_canonical_form_means_the_same_keeps_every_comment_and_is_its_own(world):
     data, comments = world
@@ -413,7 +413,7 @@ def test_the_order_in_which_things_were_written_leaves_no_trace(resources, data)
     assert formatted(one) == formatted(other)
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(st.dictionaries(keys, texts, min_size=1, max_size=4), st.sampled_from([(1, 1), (1, 2)]), st.booleans())
 def test_any_reader_of_yaml_1_1_and_1_2_reads_these_very_strings(pairs, version, flow):
     inner = ", ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in pairs.items())
@@ -426,7 +426,7 @@ def test_any_reader_of_yaml_1_1_and_1_2_reads_these_very_strings(pairs, version,
     assert reader.load(formatted(data))["threads"]["a"]["metadata"] == pairs
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(st.integers(0, 2**32))
 def test_whatever_becomes_of_a_sample_what_is_valid_can_be_formatted(seed):
     data = mutations.yaml(random.Random(seed), SAMPLES)

@@ -3,12 +3,13 @@
 import pytest
 
 from reconciler.cli.options import Options
-from reconciler.cli.output import wants_color, write_file, write_files
+from reconciler.cli.output import check_files, wants_color, write_file, write_files
+from reconciler.cli.report import Report
 from reconciler.cli.suggestion import command_line
 from reconciler.compare import Cause, Selection
 from reconciler.diff import Op
 from reconciler.document import Document
-from reconciler.errors import ReconcilerError
+from reconciler.errors import ExitCode, Problem, ReconcilerError, WrongUsage
 from reconciler.shards import Shard
 
 
@@ -43,6 +44,60 @@ def test_every_out_file_is_written_without_colours(tmp_path):
     write_files(document, Options(directory=str(tmp_path), out=(("text", "a.txt"), ("json", "a.json"))))
     assert (tmp_path / "a.txt").read_text() == "Valid: 0 resources.\n"
     assert (tmp_path / "a.json").read_text().startswith("{")
+
+
+REFUSED = {
+    "-": "--format",
+    "manifests/m.yaml": "name of a manifest",
+    "report.YML": "name of a manifest",
+    "link.txt": "name of a manifest",
+    ".git/config": "belongs to git",
+    "plan.json": "what this command reads",
+    "./other/../plan.json": "what this command reads",
+    "hard.json": "what this command reads",
+    "settings.conf": "the settings file",
+}
+
+
+@pytest.mark.parametrize(("name", "why"), REFUSED.items())
+def test_no_out_file_is_what_the_command_reads(name, why, tmp_path):
+    for folder in ("manifests", ".git", "other"):
+        (tmp_path / folder).mkdir()
+    for file in ("manifests/m.yaml", ".git/config", "plan.json", "settings.conf"):
+        (tmp_path / file).write_text("kept")
+    (tmp_path / "link.txt").symlink_to("manifests/m.yaml")
+    (tmp_path / "hard.json").hardlink_to(tmp_path / "plan.json")
+    options = Options(
+        directory=str(tmp_path), paths=("plan.json",), config="settings.conf", out=(("json", name), ("text", "a.txt"))
+    )
+    with pytest.raises(WrongUsage, match=why):
+        check_files(options)
+    assert write_files(Document(kind="validate"), options) == []
+    texts = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert texts.pop(tmp_path / "a.txt").startswith("Valid")
+    assert set(texts.values()) == {"kept"}
+
+
+def test_two_formats_need_two_files_but_not_two_devices(tmp_path):
+    (tmp_path / "link").symlink_to("a")
+    twice = Options(directory=str(tmp_path), out=(("json", "a"), ("text", "./link")))
+    with pytest.raises(WrongUsage, match="a and ./link are the same file"):
+        check_files(twice)
+    write_files(Document(kind="validate"), twice)
+    assert (tmp_path / "a").read_text().startswith("{")
+    check_files(Options(directory=str(tmp_path), out=(("json", "/dev/null"), ("text", "/dev/null"))))
+
+
+def test_advice_is_given_once_for_each_code_and_no_problem_is_told_twice():
+    report = Report("plan")
+    report.note(ExitCode.ERROR, Problem("dns", "thread/a: unknown"), Problem("dns", "thread/b: unknown"))
+    report.note(ExitCode.ERROR, Problem("dns", "thread/a: unknown"), Problem("dns", "thread/c: unknown"))
+    report.note(ExitCode.ERROR, Problem("tls", "thread/d: refused"))
+    told = [problem.message for problem in report.problems]
+    assert [message.partition(";")[0] for message in told] == [
+        "thread/a: unknown", "thread/b: unknown", "thread/c: unknown", "thread/d: refused"
+    ]  # fmt: skip
+    assert [";" in message for message in told] == [True, False, False, True]
 
 
 @pytest.mark.parametrize(

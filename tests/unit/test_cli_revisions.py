@@ -470,13 +470,13 @@ def test_what_is_wrong_in_files_that_differ_is_told(top):
     assert [(one.code, str(one.location)) for one in caught.value.found] == [
         ("not_a_string", "manifests/a.yaml:3:23"),
         ("duplicate_resource", "manifests/d.yaml:3:3"),
-        ("unreadable_file", "manifests/lost.yaml:1:1"),
+        ("link_nowhere", "manifests/lost.yaml:1:1"),
     ]
     git(top, "clean", "-q", "-f", "manifests/c.yaml")
     git(top, "checkout", "-q", "--", ".")
     with pytest.raises(InvalidInput) as caught:
         since(top)
-    assert [one.code for one in caught.value.found] == ["unreadable_file"]
+    assert [one.code for one in caught.value.found] == ["link_nowhere"]
 
 
 def test_a_file_that_cannot_be_read_is_a_problem(top, monkeypatch):

@@ -91,10 +91,18 @@ def test_commands_are_offered_without_loading_any_of_them():
         (("plan", "--out", "sa"), ["sarif="]),
         (("plan", "--out", "nosuch="), []),
         (("-C", "/", "plan", "--det"), ["--detailed-exitcode"]),
+        (("-C", ""), [""]),
     ],
 )
 def test_a_line_is_completed(words, found):
     assert offers(*words) == found
+
+
+def test_of_too_many_targets_a_choice_is_offered(tmp_path):
+    rows = "".join(f"  t{number:04}: {{provider: emulator}}\n" for number in range(MOST + 500))
+    (tmp_path / "reconciler.yaml").write_text(f"version: 1\ntargets:\n{rows}", encoding="utf-8")
+    found = offers("-C", str(tmp_path), "plan", "--target", "")
+    assert (len(found), found[0], found[-1]) == (MOST, "t0000", f"t{MOST + 499:04}")
 
 
 def test_bash_is_put_together_again_where_it_takes_words_apart():

@@ -216,13 +216,15 @@ def test_a_file_that_is_not_ours_is_a_clean_error_and_stays_as_it_was(tmp_path, 
     with pytest.raises(ReconcilerError, match=r"x\.db") as caught, opened(path):
         pass
     assert caught.value.exit_code is ExitCode.ERROR
+    assert "; move it away (or remove it" in str(caught.value)
     assert before is None or path.read_bytes() == before
 
 
 def test_a_folder_that_cannot_be_made_is_a_clean_error(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ReconcilerError, match="cannot be opened"), opened(tmp_path / "file" / "x.db"):
-        pass
+    for path in (tmp_path / "file" / "x.db", tmp_path / "file" / "below" / "x.db"):
+        with pytest.raises(ReconcilerError, match="/file is no folder; move it away"), opened(path):
+            pass
 
 
 def test_a_file_damaged_while_it_is_open_is_a_clean_error(path):
@@ -240,7 +242,7 @@ def test_a_file_that_somebody_holds_for_too_long_is_a_clean_error(path, monkeypa
     path.parent.mkdir()
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(ReconcilerError, match="locked"), opened(path):
+    with pytest.raises(ReconcilerError, match="locked; end what else has it open"), opened(path):
         pass
     holder.close()
 

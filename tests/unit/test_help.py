@@ -10,6 +10,7 @@ import click
 import pytest
 
 from reconciler.cli import COMMANDS, cli
+from reconciler.cli import _said as spoken
 from reconciler.cli.helping import FILES, GROUPS, HEADINGS, MEANINGS, PAGES, VARIABLES, described, examples
 from reconciler.errors import ExitCode
 
@@ -95,6 +96,29 @@ def test_every_option_says_what_it_is_for_under_a_heading(name):
 @pytest.mark.parametrize("width", [80, 160])
 def test_a_page_fits_its_width(name, width):
     assert [line for line in page(name, width).split("\n") if len(line) > width] == []
+
+
+@pytest.mark.parametrize("name", ["plan", "watch", "emulate"])
+def test_only_what_is_copied_is_wider_than_a_narrow_page(name):
+    text = page(name, 60)
+    copied = section(text, "Examples")
+    assert [line for line in text.split("\n") if len(line) > 60 and line not in copied] == []
+
+
+def test_what_is_wrong_with_an_option_is_said_of_its_command_with_one_that_may_be_meant():
+    def said(*words):
+        with pytest.raises(click.UsageError) as caught:
+            cli.main(words, standalone_mode=False)
+        return spoken(caught.value)
+
+    assert said("plan", "--se") == "there is no option --se; did you mean --select?"
+    assert said("plan", "--formt", "json") == "there is no option --formt; did you mean --format?"
+    assert said("plan", "--zzz") == "there is no option --zzz"
+    assert said("--vers") == "there is no option --vers; did you mean --version?"
+    assert said("ledger", "foo") == "ledger has no command foo; known are show"
+    with pytest.raises(click.UsageError) as caught:
+        cli.main(["plan", "--select"], standalone_mode=False)
+    assert caught.value.ctx.command_path.endswith(" plan")
 
 
 @each

@@ -80,13 +80,13 @@ def test_a_link_out_of_the_folder_is_a_problem_and_is_not_read(tmp_path: Path) -
 def test_a_link_to_nothing_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "link.yaml").symlink_to("gone.yaml")
-    assert codes(tmp_path, "m") == [("unreadable_file", "m/link.yaml:1:1")]
+    assert codes(tmp_path, "m") == [("link_nowhere", "m/link.yaml:1:1")]
 
 
 def test_a_link_round_to_itself_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "a.yaml").symlink_to("a.yaml")
-    assert codes(tmp_path, "m") == [("unreadable_file", "m/a.yaml:1:1")]
+    assert codes(tmp_path, "m") == [("link_nowhere", "m/a.yaml:1:1")]
 
 
 def test_a_folder_that_cannot_be_searched_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +197,17 @@ def test_only_regular_files_of_a_size_are_read(tmp_path: Path) -> None:
         read_file(Path("/dev/zero"))
     with pytest.raises(OSError, match="larger than 1 MiB"):
         read_file(Path("/dev/zero"), 1 << 20, pipes=True)
+
+
+def test_a_pipe_in_a_folder_is_a_problem_that_nobody_waits_for(tmp_path: Path) -> None:
+    write(tmp_path, "m/a.yaml", "m/folder.yaml/b.yaml", "m/pipe.txt/c.yaml")
+    os.mkfifo(tmp_path / "m" / "pipe.yaml")
+    os.mkfifo(tmp_path / "m" / "other")
+    with pytest.raises(InvalidInput) as caught:
+        load([tmp_path / "m"], root=tmp_path)
+    (problem,) = caught.value.found
+    assert (problem.code, str(problem.location)) == ("unreadable_file", "m/pipe.yaml:1:1")
+    assert "it is no regular file" in problem.message
 
 
 def test_a_path_that_a_link_leads_out_of_the_root_is_a_problem(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from reconciler.planfile import (
 )
 
 THREAD = Ref("thread", "t")
+A_PLAN = "name a file that `reconciler plan --out json=FILE` wrote"
 DESIRED = Desired(
     THREAD,
     {"a": "1", "b": None, "same": "1"},
@@ -280,13 +281,13 @@ def test_a_document_without_its_version_or_digest_is_refused(cut):
     content = json.loads(dumps(saved()))
     del content[cut]
     text = resealed(content) if cut != "digest" else json.dumps(content)
-    words = "this is no plan file: it has no format_version and digest"
+    words = f"this is no plan file: it has no format_version and digest; {A_PLAN}"
     assert refusal(lambda: loads(text, "plan.json")) == ("not_a_plan", words)
 
 
 @pytest.mark.parametrize("text", ["[]", '"format_version digest"', '["format_version", "digest"]', "3", "null"])
 def test_json_that_is_no_object_is_refused(text):
-    words = "this is no plan file: it has no format_version and digest"
+    words = f"this is no plan file: it has no format_version and digest; {A_PLAN}"
     assert refusal(lambda: loads(text, "plan.json")) == ("not_a_plan", words)
 
 
@@ -348,7 +349,7 @@ def test_a_part_of_the_wrong_shape_is_named():
     code, words = refusal(lambda: loads(resealed(content), "plan.json"))
     assert (code, words) == (
         "not_a_plan",
-        "this is no plan file: changes.0.fields.0.key: Value error, must be a string",
+        f"this is no plan file: changes.0.fields.0.key: Value error, must be a string; {A_PLAN}",
     )
 
 
@@ -398,12 +399,12 @@ UNDECLARABLE = saved(change()).changes[0].declared.model_copy(update={"metadata"
 @pytest.mark.parametrize(
     ("run", "code", "words"),
     [
-        (altered(kind="poem"), "unknown_kind", ("the plan names the kind", "poem", "which this version does not know")),
-        (altered(id="../x"), "bad_id", ("the plan names the thread", "../x", "which is no id")),
+        (altered(kind="poem"), "unknown_kind", ("the plan names the kind", "poem", "; plan again with this one")),
+        (altered(id="../x"), "bad_id", ("the plan names the thread", "../x", "which is no id; plan again")),
         (
             altered(declared=UNDECLARABLE),
             "not_a_plan",
-            ("the plan declares a value for thread/t that no manifest can declare",),
+            ("the plan declares a value for thread/t that no manifest can declare; plan again",),
         ),
         (
             altered(lambda _kind: Rules(MERGE)),
@@ -428,7 +429,7 @@ def test_a_change_that_cannot_be_carried_back_is_refused_in_words(run, code, wor
 
 def test_a_resource_that_is_named_twice_or_was_never_come_to_is_refused_in_words():
     twice = saved(change(), change())
-    words = "the plan names a resource twice"
+    words = "the plan names a resource twice; plan again"
     assert refusal(lambda: changes_of(twice, merging, "plan.json")) == ("not_a_plan", words)
     unread = change(reading=Unread(Fault("not_attempted", "stopped")))
     words = "the plan was broken off before it came to thread/t; plan again"

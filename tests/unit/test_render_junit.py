@@ -3,6 +3,7 @@
 After a wanted change: `UPDATE_GOLDEN=1 pytest tests/unit/test_render_junit.py`, then read the difference.
 """
 
+import re
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -10,12 +11,13 @@ from documents import DOCUMENTS, GOLDEN, MISSING, RICH, at, desired, hold, outco
 from hypothesis import given
 from nasty import NASTY, documents
 
+from reconciler.compare import Action
 from reconciler.dialects import MERGE_NULL
 from reconciler.document import AcceptedPart, Document, Reason, finding
 from reconciler.errors import Fault, Location, Problem
 from reconciler.events import Outcome, OutcomeStatus
 from reconciler.model import Base, Observed, Ref, Unread
-from reconciler.render import ANY_ROOM, junit
+from reconciler.render import ANY_ROOM, junit, markdown, rendered
 from reconciler.words import plain
 
 VERDICTS = ("failure", "error", "skipped")
@@ -140,6 +142,20 @@ def test_drift_that_is_accepted_is_no_failure():
     assert verdicts(document) == {"thread/thread_abc": "failure"}
     assert verdicts(told(document, plan=accepted)) == {"thread/thread_abc": "failure"}
     assert verdicts(told(document, plan=accepted, team=accepted)) == {"thread/thread_abc": "passed"}
+
+
+def test_an_id_that_never_was_there_is_missing_in_a_drift_report_too():
+    never = planned(MISSING, kind="drift", exit_code=1)
+    error = finding(Problem("missing", "thread/thread_gone: No thread found", at(40)))
+    changes = [change.model_copy(update={"action": Action.FAILED}) for change in never.changes]
+    summary = never.summary.model_copy(update={"missing": 0, "failed": 1})
+    never = never.model_copy(update={"changes": tuple(changes), "summary": summary, "errors": (error,)})
+    assert verdicts(never) == {"thread/thread_gone": "failure"}
+    assert "1 resource missing, 1 resource looked at" in render(never)
+    assert "| missing |" in markdown.render(never)
+    for form in ("text", "markdown", "html", "junit"):
+        assert "missing" in rendered(never, form)
+        assert not re.search(r"\b1 failed|failed to read</dt>|\| failed \||badge bad\">failed", rendered(never, form))
 
 
 def test_what_the_run_refused_to_read_is_an_error_of_each_resource():

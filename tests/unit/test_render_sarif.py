@@ -17,7 +17,7 @@ from reconciler.dialects import MERGE_NULL
 from reconciler.document import Document, Head, Reason, TargetPart, finding
 from reconciler.errors import Fault, Location, Problem
 from reconciler.events import Outcome, OutcomeStatus
-from reconciler.model import Base, Missing, Observed, Ref
+from reconciler.model import Base, Missing, Observed, Ref, Unread
 from reconciler.render import ANY_ROOM, sarif
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "schemas" / "sarif-2.1.0.json").read_text(encoding="utf-8"))
@@ -104,6 +104,25 @@ def test_what_has_no_place_is_a_notification():
     assert notifications(DOCUMENTS["validate_invalid"]) == [("no_key", "error")]
     assert notifications(DOCUMENTS["apply_incomplete"]) == [("not_attempted", "error")]
     assert notifications(DOCUMENTS["plan_notes"]) == [("no_ledger", "note"), ("unfinished", "note")]
+
+
+def test_each_resource_that_a_run_did_not_come_to_is_a_result_at_its_place():
+    """What was uploaded before is closed where the next log does not have it."""
+    fault = Fault("not_attempted", "not attempted: the target refuses us")
+    refused = desired("thread_def", {"plan": "gold"}, 20), Unread(fault)
+    halted = Outcome(Ref("thread", "thread_abc"), OutcomeStatus.NOT_ATTEMPTED, fault)
+    for document in (
+        planned(RICH[0], refused, kind="apply", outcomes=outcomes(halted), exit_code=7),
+        planned((RICH[0][0], refused[1]), refused, errors=[Problem("unauthorized", "401")], exit_code=7),
+    ):
+        found = [result for result in run(document)["results"] if result["ruleId"] == "not_attempted"]
+        spots = [each["locations"][0]["physicalLocation"]["region"]["startLine"] for each in found]
+        assert [each["level"] for each in found] == ["error", "error"]
+        assert spots == [8, 20]
+        assert all("the target refuses us" in each["message"]["text"] for each in found)
+        assert ("not_attempted", "error") in notifications(document)
+    many = [(desired(f"thread_{number}", {"plan": "gold"}), refused[1]) for number in range(6000)]
+    assert len(run(planned(*many), valid=False)["results"]) == 5000
 
 
 def test_every_rule_says_what_to_do():

@@ -100,6 +100,14 @@ def test_settings_of_the_readme_are_accepted(text):
         (target(base_url="http://LOCALHOST"), True),
         (target(base_url="http://127.0.0.1:8080/v1"), True),
         (target(base_url="http://[::1]:8080/v1"), True),
+        (target(base_url="https://[::1]/a:99999"), True),
+        (target(base_url="https://x.example:065535/v1"), True),
+        (target(base_url="https://x.example:65536/v1"), False),
+        (target(base_url="http://localhost:99999"), False),
+        (target(base_url="https://ü.example/v1"), False),
+        (target(base_url="https://x.example/ü"), False),
+        (target(api_key_env="KEY\n"), False),
+        ({"version": 1, "targets": {"t\n": {"provider": "emulator"}}}, False),
         (target(base_url="http://x.example/v1"), False),
         (target(base_url="http://localhost.x.example/v1"), False),
         (target(base_url="https://a:b@x.example/v1"), False),
@@ -157,7 +165,7 @@ def test_the_schema_agrees_with_the_checks(content, fits):
     "content",
     [
         {**target(), "default_target": "other"},
-        target(base_url="https://x.example:99999"),
+        target(base_url="https://x.example:x"),
         target(confirm="sk-proj-" + "a1B2" * 12),
     ],
 )

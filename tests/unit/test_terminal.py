@@ -3,6 +3,7 @@
 After a wanted change: `UPDATE_GOLDEN=1 pytest tests/unit/test_terminal.py`, then read the difference.
 """
 
+import json
 import re
 
 import click
@@ -27,14 +28,14 @@ from hypothesis import strategies as st
 
 from reconciler.compare import Rules, judge
 from reconciler.dialects import MERGE, MERGE_NULL
-from reconciler.document import Document, Reason, finding, plan_parts
+from reconciler.document import Document, Reason, ReleasedPart, finding, plan_parts
 from reconciler.errors import Fault, Problem
 from reconciler.events import Outcome, OutcomeStatus
 from reconciler.model import Observed, Ref
 from reconciler.plan import Plan
 from reconciler.render import Room, terminal
 from reconciler.render.columns import cells
-from reconciler.words import plain, quoted
+from reconciler.words import named, plain, quoted
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -221,14 +222,13 @@ def many(count, **metadata):
 
 def removals(document, **room):
     lines = click.unstyle(terminal.plan(document, Room(**room))).splitlines()
-    at = lines.index("Removals:")
-    assert not any(line == "Removals:" for line in lines[at + 1 :])
-    return lines[at + 1 : lines.index("", at)], lines
+    at = next(number for number, line in enumerate(lines) if line.startswith("Removals"))
+    return lines[at : lines.index("", at)], lines
 
 
 def test_removals_are_repeated_at_the_end_with_their_values():
     listed, lines = removals(many(10))
-    assert listed == [f'  - thread/thread_{number:05}  old  "was {number}"' for number in range(10)]
+    assert listed == ["Removals: 10", *(f'  - thread/thread_{number:05}  old  "was {number}"' for number in range(10))]
     assert lines[-1].startswith("Plan: 10 to update (+10 ~10 -10)")
     assert lines[-2] == ""
 
@@ -245,20 +245,59 @@ def test_a_plan_without_removals_has_no_list_of_them():
 
 def test_of_many_removals_the_first_are_repeated_and_all_are_counted():
     listed, _ = removals(many(2000))
-    assert len(listed) == 51
+    assert listed[0] == "Removals: 2000"
+    assert len(listed) == 52
     assert listed[-1] == "  and 1950 removals more: a JSON document (--out json=FILE) lists all of them"
 
 
-def test_a_removal_that_is_blocked_says_that_it_stays():
-    pairs = [(desired(f"thread_{number}", {"old": None}), Observed({"old": "x"})) for number in range(20)]
-    listed, _ = removals(planned(*pairs, rules=MERGE))
-    assert all(line.endswith('old  "x"  (blocked: it stays)') for line in listed)
+def test_removals_that_are_blocked_are_told_after_those_that_will_happen():
+    def pair(name, **rules):
+        return desired(name, {"old": None}, **rules), Observed({"old": "x"})
+
+    kept = [pair(f"thread_{number}", protect=True) for number in range(60)]
+    document = planned(*kept, pair("thread_z"), rules=MERGE_NULL)
+    lines = click.unstyle(terminal.plan(document)).splitlines()
+    at = lines.index("Removals: 1")
+    assert lines[at + 1 : at + 4] == [
+        '  - thread/thread_z  old  "x"', "", "Removals that are blocked, so that the keys stay: 60"
+    ]  # fmt: skip
+    assert lines[at + 54] == "  and 10 removals more: a JSON document (--out json=FILE) lists all of them"
+    blocked, _ = removals(planned(*kept, rules=MERGE_NULL))
+    assert blocked[0] == "Removals that are blocked, so that the keys stay: 60"
+
+
+def test_an_empty_line_parts_errors_from_removals():
+    document = many(10).model_copy(update={"errors": DOCUMENTS["plan_failed"].errors})
+    lines = click.unstyle(terminal.plan(document)).splitlines()
+    at = lines.index("Removals: 10")
+    assert lines[at - 1] == ""
+    assert lines[at - 2].endswith("[timeout]")
+
+
+def test_no_key_looks_like_a_column_or_like_another_key():
+    gone = 'x  "y"  drift  m.yaml:1:1'
+    keys = {
+        "a b": '"a b"',
+        "": '""',
+        gone: json.dumps(gone),
+        'a"': '"a\\""',
+        "e\u0301": '"e\\u0301"',
+        "\u00e9": "\u00e9",
+    }
+    pair = desired("thread_abc", dict.fromkeys(keys, "1")), Observed(dict.fromkeys((f"{key}~" for key in keys), "2"))
+    document = planned(pair, released=(ReleasedPart(kind="thread", id="thread_r", keys=tuple(keys)),))
+    text = click.unstyle(terminal.plan(document))
+    for key, said in keys.items():
+        assert f"  + {said} " in text
+        foreign = named(f"{key}~")
+        assert f" {foreign}," in text or f" {foreign}\n" in text
+    assert f"keys that were ours: {', '.join(keys.values())}\n" in text
 
 
 @pytest.mark.parametrize("width", [40, 80])
 def test_removals_fit_into_a_terminal(width):
     listed, _ = removals(many(10), width=width)
-    assert all(cells(line) <= width for line in listed)
+    assert all(cells(line) <= width for line in listed[1:])
     assert sum('"was' in line for line in listed) == 10
 
 

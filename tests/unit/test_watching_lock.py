@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import threading
 
 import pytest
 
@@ -20,14 +21,35 @@ def test_there_is_one_watch_at_a_time(locks):
         pass
 
 
-def test_an_apply_is_told_of_a_watch_and_leaves_nothing_where_there_is_none(locks):
-    with locks.beside() as holder:
-        assert holder is None
+def test_whoever_looks_is_told_of_a_watch_and_leaves_nothing_where_there_is_none(locks):
+    assert locks.watch() is None
     assert not locks.folder.exists()
-    with locks.watching("apply"), locks.beside() as holder:
-        assert str(holder) == f"a watch (process {os.getpid()}, --mode apply)"
-    with locks.beside() as holder:
-        assert holder is None
+    with locks.watching("apply"):
+        assert str(locks.watch()) == f"a watch (process {os.getpid()}, --mode apply)"
+    assert locks.watch() is None
+
+
+def test_a_watch_is_not_kept_from_beginning_by_somebody_who_merely_looks(locks):
+    with locks.watching("report"):
+        pass
+    with (locks.folder / "watch.lock").open() as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        over = threading.Timer(0.05, fcntl.flock, (look, fcntl.LOCK_UN))
+        over.start()
+        with locks.watching("report"):
+            pass
+        over.join()
+
+
+def test_the_first_apply_of_all_keeps_a_watch_from_writing(locks):
+    with locks.beside(), locks.watching("apply"), pytest.raises(AtWork, match="an apply is at work on target a"):
+        locks.writing().__enter__()
+
+
+def test_an_apply_goes_on_where_no_lock_can_be_made(locks):
+    locks.folder.write_text("in the way")
+    with locks.beside():
+        assert locks.watch() is None
 
 
 def test_a_run_and_an_apply_exclude_each_other_and_applies_do_not(locks):
@@ -58,7 +80,7 @@ def test_a_lock_whose_holder_cannot_be_told_is_a_lock_all_the_same(locks, conten
 
 
 def test_outside_of_git_the_locks_lie_in_a_folder_that_git_never_has(tmp_path):
-    locks = locks_around(tmp_path, "a")
-    with locks.watching("report"), locks_around(tmp_path, "b").watching("report"):
+    locks = locks_around(tmp_path, "a", None)
+    with locks.watching("report"), locks_around(tmp_path, "b", None).watching("report"):
         assert (tmp_path / ".reconciler" / ".gitignore").read_text() == "*\n"
         assert (tmp_path / ".reconciler" / "a.watch.lock").exists()

@@ -8,11 +8,13 @@ import threading
 import time
 
 import pytest
+from scratch import PATIENCE, until
 
 from reconciler.document import Document
 from reconciler.watching import webhook
 from reconciler.watching.course import Run
-from reconciler.watching.webhook import Messenger, Undelivered, UnfitUrl, deliver, event, parse_hook
+from reconciler.watching.lock import Locks
+from reconciler.watching.webhook import Messenger, Sender, Undelivered, UnfitUrl, event, parse_hook
 
 
 class Post:
@@ -56,6 +58,25 @@ def test_each_change_is_told_once_and_none_that_is_over(seen, failures, told):
     for each in seen:
         tell(messenger, each)
     assert post.got == told
+
+
+def test_what_was_told_is_known_after_a_restart(tmp_path):
+    mark, post = Locks("a", tmp_path).told, Post(1)
+
+    def begun():
+        return Messenger(post, told=mark.there, keep=mark.put)
+
+    messenger = begun()
+    tell(messenger, True)
+    assert not mark.there
+    tell(messenger, True)
+    for drift in (True, None):
+        tell(begun(), drift)
+    assert post.got == [True]
+    for drift in (False, False):
+        tell(begun(), drift)
+    assert post.got == [True, False]
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_event_that_waits_is_sent_as_it_was_made():
@@ -150,8 +171,13 @@ class Reluctant:
                     caller.close()
 
 
+def calling():
+    """Return how many calls have not ended."""
+    return sum(thread.name == "webhook" for thread in threading.enumerate())
+
+
 def send(url, wait=lambda _: True):
-    deliver(parse_hook(url, None), {"a": 1}, trust=ssl.create_default_context, wait=wait)
+    Sender(parse_hook(url, None), ssl.create_default_context, wait)({"a": 1})
 
 
 def test_what_fails_in_passing_is_sent_again_some_times():
@@ -159,10 +185,11 @@ def test_what_fails_in_passing_is_sent_again_some_times():
     server = Reluctant(b"HTTP/1.1 503 Later\r\n\r\n", b"nonsense\r\n\r\n", b"HTTP/1.1 204 Done\r\n\r\n")
     with server.listening() as url:
         send(url, lambda seconds: waits.append(seconds) or True)
-    assert (server.calls, waits) == (3, [0.5, 1.0])
+    assert (server.calls, [seconds for seconds in waits if seconds]) == (3, [0.5, 1.0])
 
 
-def test_nothing_is_sent_again_once_the_end_is_wished_for():
+def test_nothing_is_sent_again_once_the_end_is_wished_for(monkeypatch):
+    monkeypatch.setattr(webhook, "LAST", PATIENCE)
     server = Reluctant(b"HTTP/1.1 503 Later\r\n\r\n")
     with server.listening() as url, pytest.raises(Undelivered, match="503"):
         send(url, lambda _: False)
@@ -178,7 +205,38 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch):
     assert time.monotonic() - begun < 10
 
 
-def test_a_server_that_answers_byte_by_byte_is_given_up(monkeypatch):
+def test_a_call_is_not_waited_for_once_the_end_is_wished_for(monkeypatch):
+    monkeypatch.setattr(webhook, "LAST", 0.1)
+    monkeypatch.setattr(webhook, "PATIENCE", 2 * PATIENCE)
+    begun = time.monotonic()
+    with Reluctant().listening() as url, pytest.raises(Undelivered, match=r"no answer within 0\.\d"):
+        send(url, lambda _: False)
+    assert time.monotonic() - begun < PATIENCE
+    until(lambda: not calling(), "the end of the call")
+
+
+def test_there_is_one_call_at_a_time(monkeypatch):
+    monkeypatch.setattr(webhook, "PATIENCE", 0.05)
+    monkeypatch.setattr(webhook, "BETWEEN", 0)
+    stuck, found = threading.Event(), []
+
+    def trust():
+        found.append(calling())
+        stuck.wait(PATIENCE)
+        return ssl.create_default_context()
+
+    sender = Sender(parse_hook("https://127.0.0.1:9/", None), trust, lambda _: True)
+    for _ in range(2):
+        with pytest.raises(Undelivered, match="an earlier call has not ended yet"):
+            sender({"a": 1})
+    assert found == [1]
+    stuck.set()
+    until(lambda: not calling(), "the end of the call")
+    with pytest.raises(Undelivered, match="refused"):
+        sender({"a": 1})
+
+
+def test_a_server_that_answers_byte_by_byte_is_given_up_and_no_call_stays_behind(monkeypatch):
     monkeypatch.setattr(webhook, "PATIENCE", 0.3)
     monkeypatch.setattr(webhook, "ATTEMPTS", 1)
     with socket.socket() as server:
@@ -188,13 +246,15 @@ def test_a_server_that_answers_byte_by_byte_is_given_up(monkeypatch):
         def drip():
             with contextlib.suppress(OSError):
                 caller, _ = server.accept()
-                while True:
-                    caller.sendall(b"H")
-                    time.sleep(0.05)
+                with caller:
+                    while True:
+                        caller.sendall(b"H")
+                        time.sleep(0.05)
 
         threading.Thread(target=drip, daemon=True).start()
         with pytest.raises(Undelivered, match="no answer within"):
             send(f"http://127.0.0.1:{server.getsockname()[1]}/a")
+        until(lambda: not calling(), "the end of the call")
 
 
 def test_a_port_where_nobody_listens_is_told_without_the_url():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.words import LONGEST, closest, commands_in, dumped, meant, plain, quoted, shown
+from reconciler.words import LONGEST, closest, commands_in, dumped, meant, named, plain, quoted, shown
 
 COMMANDS = ("plan", "apply", "validate")
 
@@ -45,6 +46,44 @@ def test_the_closest_name_is_found_if_one_is_close(name, match):
 def test_an_unknown_name_is_told_with_what_was_meant_or_with_what_there_is():
     assert meant("paln", COMMANDS) == "did you mean plan?"
     assert meant("zzz", COMMANDS) == "known are plan, apply, validate"
+
+
+@pytest.mark.parametrize("key", ["plan", "a.b_c:d/e@f+g-1", "顧客", "клиент", "é", "a::b"])
+def test_a_key_of_letters_digits_and_few_signs_is_bare(key):
+    assert named(key) == key
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "a b",
+        " a",
+        'a"',
+        '"a"',
+        "a,b",
+        "(3)…",
+        "a…",
+        "::error::",
+        "##[group]",
+        "a|b",
+        "\u3164",
+        "e\u0301",
+        "a\u200b",
+        "\ud800",
+    ],
+)
+def test_any_other_key_is_in_quotes(key):
+    assert json.loads(named(key)) == key
+    assert named(key).isprintable()
+    assert "\u3164" not in named(key)
+    assert not re.search(r"^\s*::|##\w*\[", named(key))
+
+
+@given(st.text(max_size=3), st.text(max_size=3))
+def test_two_keys_never_look_the_same(one, other):
+    assert (named(one) == named(other)) is (one == other)
+    assert normalize("NFC", named(one)) != normalize("NFC", named(other)) or one == other
 
 
 COMMANDS_OF_CI = (
