@@ -222,7 +222,8 @@ def _told(work: _Work, began: float, ended: float, *, cut_short: bool) -> Run:
         int(code),
         "interrupted" if cut_short else "success" if good else "failure",
         document,
-        changes=summary.causes.model_dump() if made is not None else None,
+        # What could not be read may differ as well: such a run says nothing of how much does.
+        changes=summary.causes.model_dump() if made is not None and not _unseen(made) else None,
         resources=summary.resources,
         converged=summary.keep + outcomes[OutcomeStatus.APPLIED],
         drift=_drifted(made, work.drift),
@@ -237,11 +238,18 @@ def _told(work: _Work, began: float, ended: float, *, cut_short: bool) -> Run:
 
 
 def _drifted(made: Made | None, drift: Drift | None) -> bool | None:
-    """Tell whether anything moved outside git; `None` where a resource that was not seen may have."""
-    if made is None or drift is None:
+    """Tell whether anything moved outside git; `None` where a resource that was not seen may have.
+
+    Where nothing is declared, nothing was looked at: manifests that are gone for a moment end no drift.
+    """
+    if made is None or drift is None or not made.plan.changes:
         return None
-    unseen = any(change.observed is None and change.action is Action.FAILED for change in made.plan.changes)
-    return True if drift.alarming else None if unseen else False
+    return True if drift.alarming else None if _unseen(made) else False
+
+
+def _unseen(made: Made) -> bool:
+    """Tell whether a resource could not be read: a missing one was seen to be so."""
+    return any(change.observed is None and change.action is Action.FAILED for change in made.plan.changes)
 
 
 def _moved(drift: Drift | None) -> tuple[str, ...]:

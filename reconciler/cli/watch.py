@@ -121,7 +121,7 @@ def _hook(_context: click.Context, _option: click.Parameter, value: str | None) 
     type=click.IntRange(1),
     default=3,
     show_default=True,
-    help="/healthz answers 503 once the last good run is more than N intervals ago.",
+    help="/healthz answers 503 once the last good run is more than N intervals ago, or N times what it took if longer.",
 )
 @click.option(
     "--webhook-env",

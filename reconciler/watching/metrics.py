@@ -36,10 +36,10 @@ class Metrics:
             "reconciler_run_duration_seconds", "How long runs took.", buckets=_BUCKETS, registry=registry
         )
         self._changes = Gauge(
-            "reconciler_changes", "Fields that differed in the last run with a plan, by cause.", ["cause"],
-            registry=registry,
+            "reconciler_changes", "Fields that differed in the last run that could read everything, by cause.",
+            ["cause"], registry=registry,
         )  # fmt: skip
-        self._resources = Gauge("reconciler_resources", "Resources that the last plan looked at.", registry=registry)
+        self._resources = Gauge("reconciler_resources", "Resources that it looked at.", registry=registry)
         self._converged = Gauge(
             "reconciler_converged_resources",
             "Resources that were as declared at the end of the last run with a plan.",
@@ -103,5 +103,12 @@ class Metrics:
 
     def text(self, accept: str) -> tuple[str, bytes]:
         """Return the metrics in the form that whoever asks accepts: its media type, and the text."""
-        encode, media = choose_encoder(accept)
-        return media, encode(self._registry)
+        try:
+            return _encoded(self._registry, accept)
+        except (TypeError, ValueError):  # a version that is none: the library compares it with numbers
+            return _encoded(self._registry, "")
+
+
+def _encoded(registry: CollectorRegistry, accept: str) -> tuple[str, bytes]:
+    encode, media = choose_encoder(accept)
+    return media, encode(registry)

@@ -72,6 +72,10 @@ def test_no_more_are_named_than_an_event_has_room_for():
     assert len(told(*(change(MOVED, f"t{at}") for at in range(2 * NAMED)))[1]) == NAMED
 
 
+def test_manifests_that_declare_nothing_end_no_drift():
+    assert told() == (None, ())
+
+
 def test_nothing_is_told_where_there_was_no_plan():
     assert keeping._drifted(None, None) is None
     assert keeping._moved(None) == ()
