@@ -86,6 +86,7 @@ def pages(items):
     sys.exit(0)
 
 
+state["asked"] = [os.environ.get("GH_HOST"), "GH_ENTERPRISE_TOKEN" in os.environ]
 if os.environ.get("GH_TOKEN") != {token!r}:
     refused(401)
 if state["refuses"] and re.match(state["refuses"], f"{{method}} {{path}}"):
@@ -324,6 +325,17 @@ def test_the_first_plan_makes_the_comment_and_the_second_changes_it(reviewed, ap
     assert again["body"] == second.summary != comment["body"]
     assert [call[0] for call in reviewed.gh.written] == ["POST", "PATCH"]
     assert not api.sent("POST")
+
+
+@pytest.mark.parametrize(
+    ("server", "asked"),
+    [(None, ["github.com", False]), ("https://github.example", ["github.example", True])],
+    ids=["github.com", "a server of one's own"],
+)
+def test_the_token_goes_to_the_server_that_the_job_runs_on(reviewed, server, asked):
+    reviewed.variables |= {} if server is None else {"GITHUB_SERVER_URL": server}
+    assert reviewed.run("plan").code == 0
+    assert reviewed.gh.read("asked") == asked
 
 
 def test_a_plan_has_its_outputs_and_tells_what_the_pull_request_asks_for(reviewed, both):
