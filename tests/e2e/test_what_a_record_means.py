@@ -303,7 +303,11 @@ def test_separators_of_lines_in_the_names_of_people_and_folders_do_no_harm(name,
         plan = fields(ran(stage, f"plan --blame {there}"))["thread_1.plan"]
         assert (plan["blame"]["commit"], plan["blame"]["author"]) == (commits[1], person)
         assert plan["source"]["file"] == f"manifests/{name}.yaml"
-        assert ran(stage, f"apply --yes {there}")["head"] == {"commit": commits[1], "dirty": False}
+        assert ran(stage, f"apply --yes {there}")["head"] == {
+            "commit": commits[1],
+            "dirty": False,
+            "prefix": inside,
+        }
         assert ledger(scratch.folder).run["actor"].startswith(person)
         assert ran(stage, f"drift {there}")["changes"] == []
         stage.api.put("thread/thread_1", {"plan": "once"})
