@@ -147,6 +147,7 @@ class Reluctant:
     def __init__(self, *answers):
         self.answers = list(answers)
         self.calls = 0
+        self._kept = []
 
     @contextlib.contextmanager
     def listening(self):
@@ -155,14 +156,21 @@ class Reluctant:
             server.listen()
             thread = threading.Thread(target=self._serve, args=(server,), daemon=True)
             thread.start()
-            yield f"http://127.0.0.1:{server.getsockname()[1]}/a"
+            try:
+                yield f"http://127.0.0.1:{server.getsockname()[1]}/a"
+            finally:
+                for each in (server, *self._kept):
+                    with contextlib.suppress(OSError):
+                        each.shutdown(socket.SHUT_RDWR)  # closing alone wakes nobody who waits in it
+                thread.join(PATIENCE)
+                for caller in self._kept:
+                    caller.close()
 
     def _serve(self, server):
-        kept = []
         with contextlib.suppress(OSError):
             while True:
                 caller, _ = server.accept()
-                kept.append(caller)
+                self._kept.append(caller)
                 caller.recv(65536)
                 self.calls += 1
                 answer = self.answers.pop(0) if self.answers else None
