@@ -7,6 +7,7 @@ a new kind is a new row here.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import re
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -23,21 +24,34 @@ OPENAI_HOST = "api.openai.com"
 
 ASSISTANTS = MappingProxyType({"OpenAI-Beta": "assistants=v2"})
 AGENTS = MappingProxyType({"OpenAI-Beta": "agents=v1"})
+FOUNDRY = frozenset({"azure-foundry", "emulator"})
+"""The providers whose threads and conversations can be listed (API.md, the column "listable")."""
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class Listing(enum.Enum):
+    """Whether a collection can be paged through, as far as known before anybody is asked."""
+
+    YES = "yes"
+    NO = "no"
+    UNTOLD = "untold"
+    """A compatible server: some do what the vendor does not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One row.
 
-    `name` is used in references, `plural` names the section in a manifest, `noun` is how the API's own
-    messages call it. `path` is below the base URL, with `{id}` and, for kinds below a parent, `{parent}`;
-    `field` is the property that holds the map. `scalars`: numbers and booleans are values here too.
-    `required`: a body without the field is refused; `nullable`: the field may be null in a body (we never send
-    either). `writes` is the dialect, `confirmed` whether a primary source says so for the vendor's own host;
-    where it does not, the dialect there is `auto`. `prefix` begins every id on the vendor's own host, `object` is
-    what it answers in the property of that name, `not_found` is its message for an unknown id. `retired` is the
-    day on which the vendor stopped serving the kind, and `successor` where to go.
+    `name` is used in references, `plural` names the section in a manifest, `noun` is how the API's own messages call
+    it. `path` is below the base URL, with `{id}` and, for kinds below a parent, `{parent}`; `field` is the property
+    that holds the map. `scalars`: numbers and booleans are values here too. `required`: a body without the field is
+    refused; `nullable`: the field may be null in a body (we never send either). `parent` names the kind of the parent.
+    `listed_at` are the providers that page through the collection, `None` for all that serve the kind; `filtered`: the
+    list takes `metadata[key]=value`. `lags`: what a read shows may be older than the last write. `writes` is the
+    dialect, `confirmed` whether a primary source says so for the vendor's own host; where it does not, the dialect
+    there is `auto`. `prefix` begins every id on the vendor's own host, `object` is what it answers in the property of
+    that name, `not_found` is its message for an unknown id. `retired` is the day on which the vendor stopped serving
+    the kind, and `successor` where to go.
     """
 
     name: str
@@ -51,7 +65,10 @@ class Kind:
     scalars: bool = False
     required: bool = False
     nullable: bool = True
-    listable: str = "yes"
+    parent: str = ""
+    listed_at: frozenset[str] | None = None
+    filtered: bool = False
+    lags: bool = False
     prefix: str = ""
     object: str = ""
     not_found: str = "No {noun} found with id '{id}'."
@@ -61,7 +78,22 @@ class Kind:
     @property
     def nested(self) -> bool:
         """Tell whether an id of this kind is written `parent/child`."""
-        return "{parent}" in self.path
+        return bool(self.parent)
+
+    @property
+    def listable(self) -> str:
+        """Return where the kind can be listed, in a few words."""
+        if self.nested:
+            return f"below its {KINDS[self.parent].noun}"
+        if self.listed_at is not None:
+            return "Azure AI Foundry only"
+        return "yes, metadata filter" if self.filtered else "yes"
+
+    def listing(self, provider: str, host: str) -> Listing:
+        """Tell whether the collection can be paged through at `host`, which is spoken to as `provider`."""
+        if self.listed_at is None or provider in self.listed_at:
+            return Listing.YES
+        return Listing.NO if host == OPENAI_HOST or provider == "azure-openai" else Listing.UNTOLD
 
     @property
     def collection(self) -> str:
@@ -93,16 +125,16 @@ _RETIRED = "2026-08-26"
 _ROWS = (
     Kind(
         "thread", "threads", "thread", "/threads/{id}", MERGE, confirmed=True, headers=ASSISTANTS,
-        listable="Azure AI Foundry only", prefix="thread_", retired=_RETIRED, successor="conversation",
+        listed_at=FOUNDRY, prefix="thread_", retired=_RETIRED, successor="conversation",
     ),
     Kind(
         "message", "messages", "message", "/threads/{parent}/messages/{id}", MERGE, confirmed=False,
-        headers=ASSISTANTS, listable="below its thread", prefix="msg_", object="thread.message",
+        headers=ASSISTANTS, parent="thread", prefix="msg_", object="thread.message",
         retired=_RETIRED, successor="conversation",
     ),
     Kind(
         "run", "runs", "run", "/threads/{parent}/runs/{id}", MERGE, confirmed=False, headers=ASSISTANTS,
-        listable="below its thread", prefix="run_", object="thread.run",
+        parent="thread", prefix="run_", object="thread.run",
         retired=_RETIRED, successor="conversation",
     ),
     Kind(
@@ -111,12 +143,12 @@ _ROWS = (
     ),
     Kind(
         "conversation", "conversations", "conversation", "/conversations/{id}", MERGE, confirmed=False,
-        required=True, listable="Azure AI Foundry only", prefix="conv_",
+        required=True, listed_at=FOUNDRY, prefix="conv_",
         not_found="Conversation with id '{id}' not found.",
     ),
     Kind(
         "chat_completion", "chat_completions", "chat completion", "/chat/completions/{id}", AUTO,
-        confirmed=False, required=True, listable="yes, metadata filter", prefix="chatcmpl-",
+        confirmed=False, required=True, filtered=True, lags=True, prefix="chatcmpl-",
         object="chat.completion",
     ),
     Kind(
@@ -126,18 +158,18 @@ _ROWS = (
     Kind(
         "vector_store_file", "vector_store_files", "file", "/vector_stores/{parent}/files/{id}", REPLACE,
         confirmed=False, headers=ASSISTANTS, field="attributes", scalars=True, required=True,
-        listable="below its store", prefix="file-", object="vector_store.file",
+        parent="vector_store", prefix="file-", object="vector_store.file",
     ),
     Kind("eval", "evals", "eval", "/evals/{id}", AUTO, confirmed=False, prefix="eval_"),
     Kind("agent", "agents", "agent", "/agents/{id}", REPLACE, confirmed=True, headers=AGENTS, prefix="agent_"),
     Kind(
         "agent_session", "agent_sessions", "session", "/agents/sessions/{id}", REPLACE, confirmed=True,
-        headers=AGENTS, listable="yes, metadata filter", object="agent.session",
+        headers=AGENTS, filtered=True, object="agent.session",
     ),
     Kind("vault", "vaults", "vault", "/vaults/{id}", REPLACE, confirmed=True, headers=AGENTS, nullable=False),
     Kind(
         "vault_credential", "vault_credentials", "credential", "/vaults/{parent}/credentials/{id}", REPLACE,
-        confirmed=True, headers=AGENTS, nullable=False, listable="below its vault", object="vault.credential",
+        confirmed=True, headers=AGENTS, nullable=False, parent="vault", object="vault.credential",
     ),
     Kind(
         "automation", "automations", "automation", "/agents/automations/{id}", REPLACE, confirmed=True,

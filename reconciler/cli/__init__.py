@@ -44,6 +44,8 @@ COMMANDS = {
     "drift": "Tell what changed outside git since the last apply.",
     "adopt": "Take what changed outside git into the manifests.",
     "import": "Write manifests for resources that exist.",
+    "orphans": "List what exists and is declared nowhere.",
+    "migrate": "Rewrite manifests to new references, such as threads to conversations.",
     "show": "Show a saved plan.",
     "merge-reports": "Make one document of the documents of shards.",
     "history": "List what each apply did.",

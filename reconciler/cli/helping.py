@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "To start": ("init", "import", "demo"),
+    "To start": ("init", "import", "orphans", "migrate", "demo"),
     "Every day": ("validate", "fmt", "plan", "apply", "drift", "adopt"),
     "The memory of what was applied": ("history", "rollback", "baseline", "forget", "ledger"),
     "In CI and unattended": ("show", "merge-reports", "watch"),
@@ -213,6 +213,21 @@ PAGES: Mapping[str, Page] = {
         ("adopt", "kinds", "plan"),
         (*_SETTINGS, *_CALLING, *_SHOWING),
         ("reconciler.yaml", "manifests/", *_SERVED),
+    ),
+    "orphans": Page(
+        {**_ALWAYS, ExitCode.DONE: "The list is complete.",
+         ExitCode.INVALID: "A manifest or a setting is invalid.", ExitCode.REFUSED: "", **_SIGNALS},
+        ("import", "kinds", "drift"),
+        (*_SETTINGS, *_CALLING, *_PARSING, *_SHOWING),
+        (*_READ, *_SERVED),
+    ),
+    "migrate": Page(
+        {**_ALWAYS, ExitCode.DONE: "The manifests have the new references.",
+         ExitCode.ERROR: "A file cannot be written, or an internal error.",
+         ExitCode.INVALID: "A manifest, a setting or the mapping is invalid; nothing was written.", **_SIGNALS},
+        ("import", "plan", "forget"),
+        (*_SETTINGS, *_PARSING, *_SHOWING),
+        _READ,
     ),
     "show": Page(
         {**_ALWAYS, ExitCode.DONE: "The plan is shown, whatever is in it.",

@@ -217,15 +217,7 @@ def _built_routes() -> Mapping[int, tuple[_Route, ...]]:
     return {length: tuple(route for route in routes if len(route.parts) == length) for length in lengths}
 
 
-def _built_parents() -> Mapping[str, Kind]:
-    """Return the row that each nested kind lives below, by the nested kind's name."""
-    by_path = {kind.path: kind for kind in KINDS.values()}
-    nested = (kind for kind in KINDS.values() if kind.nested)
-    return {kind.name: by_path[kind.path.partition("{parent}")[0] + "{id}"] for kind in nested}
-
-
 _ROUTES = _built_routes()
-_PARENTS = _built_parents()
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +272,7 @@ def _routed(path: str) -> tuple[_Route, Mapping[str, str]]:
 
 
 def _require_parent(call: _Call) -> None:
-    parent, ref = _PARENTS[call.kind.name], Ref(_PARENTS[call.kind.name].name, call.parent)
+    parent, ref = KINDS[call.kind.parent], Ref(call.kind.parent, call.parent)
     gone = call.store.position(ref) is not None and call.store.get(ref) is None
     if gone or not parent.valid_id(call.parent):
         _miss(parent, call.parent)
@@ -310,7 +302,7 @@ def _found(call: _Call) -> Held:
 def _shown(kind: Kind, ref: Ref, held: Held) -> dict[str, object]:
     """Return an object as an answer carries it."""
     parent, _, own = ref.id.rpartition("/")
-    above = {f"{_PARENTS[kind.name].name}_id": parent} if kind.nested else {}
+    above = {f"{kind.parent}_id": parent} if kind.nested else {}
     return {"id": own, "object": _object(kind), "created_at": held.created_at, **above, kind.field: dict(held.pairs)}
 
 

@@ -135,6 +135,7 @@ def test_every_row_is_complete(kind):
     assert kind.path.endswith("/{id}")
     assert kind.collection == kind.path[: -len("/{id}")]
     assert kind.nested == ("{parent}" in kind.path)
+    assert not kind.nested or kind.path.startswith(KINDS[kind.parent].collection)
     assert kind.valid_id("p_1/c_1" if kind.nested else "x_1")
     assert not kind.valid_id("x_1" if kind.nested else "p_1/c_1")
     assert kind.noun
