@@ -1,4 +1,4 @@
-"""Changes to manifests that a person wrote: `edit` for what drifted, `declare` for what is declared anew.
+"""Changes to manifests that a person wrote: `edit` for what drifted, `declare` for what is new, `move` for other names.
 
 A change is made in the text, where its node stands (`spans`, `draft`), and then held against the meaning: what comes
 out is read like any manifest, and is kept only if every resource declares exactly what it should. A change that cannot
@@ -8,19 +8,31 @@ be made so is refused, with the reason, and the others are made.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from reconciler.kinds import KINDS
-from reconciler.manifest.draft import Draft, Unsafe
+from reconciler.errors import ReconcilerError
+from reconciler.kinds import BY_PLURAL, KINDS
+from reconciler.manifest.draft import Draft, Move, Unsafe
+from reconciler.manifest.layout import Unclear, comments
 from reconciler.manifest.leaks import allows
 from reconciler.manifest.notation import Fresh, unfit_key, unfit_secret, unfit_value
 from reconciler.manifest.patch import patch
 from reconciler.manifest.problems import VERSION
 from reconciler.manifest.reader import read
 from reconciler.manifest.schema import read_document
-from reconciler.manifest.spans import Entry, MapSpan, ScalarSpan, compose, merged_into, pairs_of
+from reconciler.manifest.spans import (
+    AliasSpan,
+    Entry,
+    MapSpan,
+    ScalarSpan,
+    SequenceSpan,
+    compose,
+    merged_into,
+    pairs_of,
+)
 from reconciler.manifest.tree import LINE_BREAK, Map
 from reconciler.model import MAX_PAIRS, Json, Ownership, Ref, Value, matches, same
 from reconciler.words import shown
@@ -32,7 +44,7 @@ if TYPE_CHECKING:
     from reconciler.manifest.spans import Source, Span
     from reconciler.model import Desired
 
-__all__ = ["Declaration", "Drop", "Put", "Refusal", "Written", "declare", "edit", "patch"]
+__all__ = ["Declaration", "Drop", "NotMoved", "Put", "Refusal", "Written", "declare", "edit", "move", "patch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +188,9 @@ class _State:
         """Return a draft without changes."""
         return Draft(self.source, _indentation(self.source), loses_end=not self.ends)
 
-    def replaced(self, text: str) -> _State | Problem:
-        """Return the file with another text, in the same encoding; the last line is left open if it was."""
-        if not self.ends:
+    def replaced(self, text: str, *, whole: bool = False) -> _State | Problem:
+        """Return the file with another text, in the same encoding; the last line is left open if it was, or `whole`."""
+        if not self.ends and not whole:
             text = re.sub(r"(?:\r\n?|\n)\Z", "", text)
         mark = "\ufeff" if self.data.startswith(b"\xef\xbb\xbf") else ""
         return _loaded((mark + text).encode(), self.file)
@@ -482,3 +494,151 @@ def _declare_all(state: _State, draft: Draft, steps: Sequence[_New]) -> _Wants:
     added = {plural: Fresh(section) for plural, section in sections.items() if plural not in known}
     draft.add(root, Fresh(added))
     return {step.ref: step.metadata for step in steps}
+
+
+# -- Other references ---------------------------------------------------------------------------------------------
+
+
+class NotMoved(ReconcilerError):
+    """What came out is not what was meant: a mistake of ours, which must not reach a file."""
+
+    code = "internal"
+
+
+def move(data: bytes, file: str, refs: Mapping[Ref, Ref]) -> Written:
+    """Let resources go by other references, all at once; what `data` does not declare of `refs` is passed over.
+
+    Each entry keeps its text and the comments that belong to it. Within a kind only its key is written anew; to another
+    kind its lines go from section to section. If any entry cannot be moved safely, nothing is. Raises `NotMoved`
+    where what comes out would not declare the same, or not have the same comments.
+    """
+    state = _loaded(data, file)
+    if not isinstance(state, _State):
+        refused = [Refusal(ref, None, _invalid(state), state.location) for ref in refs]
+        return Written(data, tuple(refused))
+    wanted = {ref: refs[ref] for ref in state.desired if refs.get(ref, ref) != ref}
+    if not wanted:
+        return Written(data)
+    refused = list(_immovable(state, wanted))
+    if refused:
+        return Written(data, tuple(refused))
+    try:
+        text = _moved_all(state, wanted)
+    except Unsafe as error:
+        first = min(wanted, key=lambda ref: _line(state.place(ref, None)))
+        message = f"this cannot be moved safely here: {error}"
+        return Written(data, (Refusal(first, None, message, state.place(first, None)),))
+    # A text at the very end of the file may need the line break that the file did without.
+    for after in (state.replaced(text), state.replaced(text, whole=True)):
+        if isinstance(after, _State) and _is_moved(state, after, wanted):
+            return Written(after.data)
+    refused = [*_entangled(state, wanted), *_cut_off(state, wanted)]
+    if not refused:
+        why = (
+            "it would not declare the same" if isinstance(after, _State) else f"it would not be valid: {after.message}"
+        )
+        raise NotMoved(f"internal error, please report it: {file} is left as it is, for with the new references {why}")
+    return Written(data, tuple(refused))
+
+
+def _line(place: Location | None) -> int:
+    return place.line if place else 0
+
+
+def _immovable(state: _State, wanted: Mapping[Ref, Ref]) -> Iterator[Refusal]:
+    """Yield why resources cannot go by another reference, whatever the text looks like around them."""
+    for old, new in wanted.items():
+        desired = state.desired[old]
+        if old.id not in state.sections.get(old.kind, {}):
+            message = f"{old} is merged in from another mapping: write it out first, or change it by hand"
+            yield Refusal(old, None, message, desired.location)
+        if KINDS[old.kind].scalars and not KINDS[new.kind].scalars:
+            accepted = {one.key: one.value for one in desired.accept}
+            for key, value in [*desired.metadata.items(), *accepted.items()]:
+                if value is not None and not isinstance(value, str):
+                    message = f"the value of {shown(key)} is no string, and {new.kind} takes nothing else: quote it"
+                    yield Refusal(old, key, message, state.place(old, key))
+
+
+def _moved_all(state: _State, wanted: Mapping[Ref, Ref]) -> str:
+    """Return the text with other references. Raises `Unsafe`."""
+    draft, root = state.draft(), state.source.root.own()
+    moves = [
+        Move(root[KINDS[old.kind].plural], state.sections[old.kind][old.id], KINDS[new.kind].plural, new.id)
+        for old, new in wanted.items()
+    ]
+    draft.move(moves, tuple(BY_PLURAL))
+    return draft.result()
+
+
+def _is_moved(state: _State, after: _State, wanted: Mapping[Ref, Ref]) -> bool:
+    """Tell whether the references, and nothing else, are other ones."""
+    before = {wanted.get(ref, ref): desired for ref, desired in state.desired.items()}
+    return (
+        before.keys() == after.desired.keys()
+        and all(_declares_as(desired, after.desired[ref]) for ref, desired in before.items())
+        and _comments(state) == _comments(after)
+    )
+
+
+def _declares_as(before: Desired, now: Desired) -> bool:
+    return (
+        _rules(before) == _rules(now)
+        and before.metadata.keys() == now.metadata.keys()
+        and all(same(value, now.metadata[key]) for key, value in before.metadata.items())
+    )
+
+
+def _comments(state: _State) -> Counter[str]:
+    source = state.source
+    if "\r" in source.text:
+        source = compose(LINE_BREAK.sub("\n", source.text))
+    try:
+        return Counter(comments(source))
+    except Unclear as error:
+        raise NotMoved(
+            f"internal error, please report it: {state.file} is left as it is, for its comments cannot be told from "
+            "its values"
+        ) from error
+
+
+def _entangled(state: _State, wanted: Mapping[Ref, Ref]) -> Iterator[Refusal]:
+    """Yield the resources that cannot move because an anchor has to stand above its aliases."""
+    for ref in wanted:
+        entry = state.sections[ref.kind][ref.id]
+        for span in (one for part in (entry.key, entry.value) for one in _below(part)):
+            named = isinstance(span, AliasSpan) and not entry.start <= span.target.at < entry.end
+            outside = [use for use in span.uses if not entry.start <= use < entry.end]
+            if named or outside:
+                line = state.source.line_number(outside[0] if outside else span.at)
+                message = (
+                    f"an anchor ties it to other places (line {line}), above or below which it has to stay: write it "
+                    "out there first, or change it by hand"
+                )
+                yield Refusal(ref, None, message, state.place(ref, None))
+                break
+
+
+def _cut_off(state: _State, wanted: Mapping[Ref, Ref]) -> Iterator[Refusal]:
+    """Yield why nothing can move where the file ends in the last line of a text, which would get a line break."""
+    last: Span = state.source.root
+    while isinstance(last, MapSpan) and last.entries:
+        last = last.entries[-1].value
+    if not state.ends and isinstance(last, ScalarSpan) and last.style in ("|", ">"):
+        first = next(iter(wanted))
+        message = (
+            f"the last text of this file has no line break at its end, and would get one: write {last.style}- there"
+        )
+        yield Refusal(first, None, message, state.place(first, None))
+
+
+def _below(span: Span) -> Iterator[Span]:
+    """Yield a node and those inside of it, as they are written."""
+    yield span
+    if isinstance(span, MapSpan):
+        for entry in span.entries:
+            yield from _below(entry.key)
+            yield from _below(entry.value)
+    elif isinstance(span, SequenceSpan):
+        for item in span.items:
+            yield from _below(item)

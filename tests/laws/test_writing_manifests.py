@@ -1,6 +1,7 @@
 """Laws of writing manifests: whatever a manifest looks like and whatever is written into it."""
 
 import json
+import re
 import subprocess
 
 from hypothesis import event, given, settings
@@ -12,7 +13,7 @@ from reconciler.dialects import MERGE_NULL
 from reconciler.manifest import read_manifest
 from reconciler.manifest.notation import FRESH, PLAIN, scalar
 from reconciler.manifest.patch import patch
-from reconciler.manifest.writer import Declaration, Drop, Put, declare, edit
+from reconciler.manifest.writer import Declaration, Drop, Put, Written, declare, edit, move
 from reconciler.model import MAX_KEY, MAX_PAIRS, MAX_VALUE, Observed, Ref, matches, same
 
 FILE = "f.yaml"
@@ -319,3 +320,108 @@ def test_git_applies_a_patch_of_any_two_texts(tmp_path_factory, old, new, old_en
         done = subprocess.run(["git", "apply", "-"], cwd=folder, input=text.encode(), capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
     assert (folder / FILE).read_bytes() == after
+
+
+# --- other references -------------------------------------------------------------------------------------------------
+
+SECTIONS = {"threads": "thread", "messages": "message", "conversations": "conversation", "vaults": "vault"}
+
+
+def said(count):
+    """Return the next comment; no two are the same."""
+    count.append(None)
+    return f"# say {len(count)}: {{a: b}}, c"
+
+
+@st.composite
+def asides(draw, count, indent):
+    """Blank lines and comments between two entries."""
+    forms = st.sampled_from([[], [], [""], ["#"], ["", "#"], ["#", ""], ["#", "", "#"], ["", "#", "#"]])
+    return [f"{indent}{said(count)}" if line else "" for line in draw(forms)]
+
+
+@st.composite
+def entry_lines(draw, count, indent, step, key):
+    """An entry of a section with what is beside, inside and below, indented further."""
+    beside = draw(st.sampled_from(["", f"  {said(count)}"]))
+    form = draw(st.sampled_from(["nothing", "braces", "fields", "fields", "literal"]))
+    below = [f"{indent}{step}{said(count)}"] if draw(st.booleans()) else []
+    if form == "nothing":
+        return [f"{indent}{key}:{beside}", *below]
+    if form == "braces":
+        return [f"{indent}{key}: {{metadata: {{plan: gold}}, protect: true}}{beside}", *below]
+    if form == "literal":
+        fields = [f"{step}metadata:", f"{step * 2}note: |", f"{step * 3}one # no comment", "", f"{step * 3}- two"]
+    else:
+        fields = [f"{step}metadata: {{plan: 'a#b', team: \"it's\"}}", f"{step}ignore: ['x.*']  {said(count)}"]
+    return [f"{indent}{key}:{beside}", *(f"{indent}{line}" if line else "" for line in fields), *below]
+
+
+@st.composite
+def houses(draw):
+    """A manifest with several sections, whose lines each is of an entry or of none, and who moves where."""
+    count, lines, refs = [], [(line, None) for line in draw(asides([], ""))], []
+    count.extend([None] * 10)
+    lines.append((f"version: 1  {said(count)}", None))
+    for plural in draw(st.lists(st.sampled_from(list(SECTIONS)), min_size=1, unique=True)):
+        lines += [(line, plural) for line in draw(asides(count, ""))]
+        step = draw(st.sampled_from(["  ", " ", "    "]))
+        names = draw(st.lists(st.sampled_from(IDS), min_size=0 if refs else 1, unique=True))
+        if names and draw(st.sampled_from([False, False, False, True])):
+            pairs_ = [f'"{name_in(plural, name)}": {{metadata: {{plan: gold}}}}' for name in names]
+            lines.append(
+                (f"{plural}: {{{', '.join(pairs_)}}}{draw(st.sampled_from(['', f'  {said(count)}']))}", plural)
+            )
+        else:
+            lines.append((f"{plural}:{draw(st.sampled_from(['', f'  {said(count)}']))}", plural))
+            for name in names:
+                ref = Ref(SECTIONS[plural], name_in(plural, name))
+                lines += [(line, plural) for line in draw(asides(count, step))]
+                lines += [(line, ref) for line in draw(entry_lines(count, step, step, f'"{ref.id}"'))]
+        refs += [Ref(SECTIONS[plural], name_in(plural, name)) for name in names]
+    lines += [(line, None) for line in draw(asides(count, ""))]
+    break_ = draw(st.sampled_from(BREAKS))
+    text = draw(st.sampled_from(["", "\ufeff"])) + break_.join(line for line, _ in lines)
+    moving = draw(st.lists(st.sampled_from(refs), min_size=1, unique=True))
+    kinds = [draw(st.sampled_from(["thread", "conversation", "conversation", "vault"])) for _ in moving]
+    mapping = {ref: Ref(kind, f"new_{index}") for index, (ref, kind) in enumerate(zip(moving, kinds, strict=True))}
+    return (text + draw(st.sampled_from(["", break_]))).encode(), break_, lines, mapping
+
+
+def name_in(plural, name):
+    return f"t/{name}" if plural == "messages" else name
+
+
+def rules(one):
+    return one.metadata, one.ownership, one.ignore, one.protect, one.accept
+
+
+def texts_of(lines):
+    """Return the lines that say something, without their indentation, ends and byte order mark."""
+    return [line.strip(" \ufeff") for line in lines if line.strip(" \ufeff")]
+
+
+@settings(max_examples=60)
+@given(houses())
+def test_moved_entries_keep_what_they_say_and_their_comments_and_all_others_their_lines(house):
+    data, break_, lines, mapping = house
+    done = move(data, FILE, mapping)
+    if done.refused:
+        event("refused")
+        assert done.data == data
+        why = "fmt" if '{"' in data.decode() else "line break at its end"
+        assert all(why in one.message or "line break at its end" in one.message for one in done.refused)
+        return
+    before, after = declared(data), declared(done.data)
+    assert {mapping.get(ref, ref): rules(one) for ref, one in before.items()} == {r: rules(o) for r, o in after.items()}
+    new = done.data.decode().split(break_)
+    assert sorted(re.findall("# say [0-9]+", data.decode())) == sorted(re.findall("# say [0-9]+", done.data.decode()))
+    left = iter(line.removeprefix("\ufeff") for line in new)
+    for line, owner in lines:
+        if isinstance(owner, Ref) and owner not in mapping and line:
+            assert line in left
+    for ref in mapping:
+        own = [line.replace(f'"{ref.id}"', f'"{mapping[ref].id}"') for line, owner in lines if owner == ref]
+        assert "\n".join(texts_of(own)) in "\n".join(texts_of(new))
+    assert done.data.decode().endswith(break_) or not data.decode().endswith(break_)
+    assert move(done.data, FILE, mapping) == Written(done.data)

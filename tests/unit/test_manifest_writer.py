@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.errors import Location
 from reconciler.manifest import read_manifest
-from reconciler.manifest.writer import Declaration, Drop, Put, Refusal, Written, declare, edit, patch
+from reconciler.manifest.writer import Declaration, Drop, Put, Refusal, Written, declare, edit, move, patch
 from reconciler.model import Desired, Ref
 
 FILE = "f.yaml"
@@ -754,3 +754,267 @@ def test_many_declarations_and_edits_at_once_are_all_made() -> None:
     changed = edit(data, FILE, [Put(one.ref, "plan", "silver") for one in made])
     assert changed.refused == ()
     assert patch(data, changed.data, FILE).count("\n+") == 1001
+
+
+# --- other references -------------------------------------------------------------------------------------------------
+
+
+def moved(manifest: str, **places: str) -> str:
+    """The manifest after threads went to `kind/id`."""
+    done = move(manifest.encode(), FILE, refs_of(places))
+    assert done.refused == ()
+    return done.data.decode()
+
+
+def refs_of(places: dict[str, str]) -> dict[Ref, Ref]:
+    return {Ref("thread", name): Ref(*place.split("/", 1)) for name, place in places.items()}
+
+
+HOUSE = """\
+# top
+
+version: 1
+
+# support
+threads:  # all of them
+  # about a
+  a:  # beside a
+    # inside
+    metadata: {plan: gold}
+    # below a
+
+  # --- the others
+
+  # about b
+  "b":
+    metadata:
+      note: |
+        text
+
+  c:
+  # the end of the list
+
+# vaults
+vaults:
+    v1:
+"""
+
+MOVES = {
+    "within a kind only the key changes, with its quotes, and a swap is one": (
+        HOUSE,
+        {"a": "thread/b", "b": "thread/a", "c": "thread/007"},
+        HOUSE.replace("  a:", "  b:").replace('"b":', '"a":').replace("  c:", '  "007":'),
+    ),
+    "a section that all entries leave becomes the other one where it lies": (
+        HOUSE,
+        {"a": "conversation/x", "b": "conversation/w", "c": "conversation/z"},
+        HOUSE.replace("threads:", "conversations:")
+        .replace("  a:", "  x:")
+        .replace('"b":', '"w":')
+        .replace("  c:", "  z:"),
+    ),
+    "an entry takes its comments to a new section, and leaves the heading of others": (
+        HOUSE,
+        {"b": "conversation/w"},
+        HOUSE.replace('\n  # about b\n  "b":\n    metadata:\n      note: |\n        text\n', "").replace(
+            "\n# vaults",
+            '\nconversations:\n  # about b\n  "w":\n    metadata:\n      note: |\n        text\n\n# vaults',
+        ),
+    ),
+    "the first entry leaves no blank line behind": (
+        HOUSE,
+        {"a": "conversation/x"},
+        HOUSE.replace(
+            "  # about a\n  a:  # beside a\n    # inside\n    metadata: {plan: gold}\n    # below a\n\n", ""
+        ).replace(
+            "\n# vaults",
+            "\nconversations:\n  # about a\n  x:  # beside a\n    # inside\n    metadata: {plan: gold}\n    # below a\n"
+            "\n# vaults",
+        ),
+    ),
+    "to a section that is there they go below, at its indentation, with the comments on their own": (
+        HOUSE,
+        {"a": "vault/x", "b": "vault/w", "c": "vault/z"},
+        """\
+# top
+
+version: 1
+
+# vaults
+vaults:
+    v1:
+
+    # support
+    # all of them
+    # about a
+    x:  # beside a
+      # inside
+      metadata: {plan: gold}
+      # below a
+
+    # --- the others
+
+    # about b
+    "w":
+      metadata:
+        note: |
+          text
+
+    z:
+    # the end of the list
+""",
+    ),
+    "CRLF, a byte order mark and an open end stay": (
+        "\ufeffversion: 1\r\nthreads:\r\n  a: # c\r\n  b:\r\nconversations:\r\n  d:",
+        {"a": "conversation/x"},
+        "\ufeffversion: 1\r\nthreads:\r\n  b:\r\nconversations:\r\n  d:\r\n  x: # c",
+    ),
+    "to an empty section, whose comment stays": (
+        "version: 1\nthreads:\n   a:\n   b:\nconversations: {}  # none yet\nvaults: {}\n",
+        {"a": "conversation/x", "b": "vault/w"},
+        "version: 1\nconversations:  # none yet\n   x:\nvaults:\n   w:\n",
+    ),
+    "from braces to a section in braces": (
+        "version: 1\nthreads: {a: {metadata: {k: v}}, b: {}}\n",
+        {"a": "conversation/x:1"},
+        'version: 1\nthreads: {b: {}}\nconversations: {"x:1": {metadata: {k: v}}}\n',
+    ),
+    "nothing said, in braces": (
+        "version: 1\nthreads: {a: , b: {}}\nconversations: {c: }\n",
+        {"a": "conversation/x"},
+        "version: 1\nthreads: {b: {}}\nconversations: {c: , x:  }\n",
+    ),
+    "from braces to lines": (
+        'version: 1\nthreads: {"a":{metadata: {k: v}}, b: {}}  # c\nconversations:\n  d:\n',
+        {"a": "conversation/x", "b": "conversation/w"},
+        'version: 1\nconversations:\n  d:\n  # c\n  "x": {metadata: {k: v}}\n  w: {}\n',
+    ),
+    "in JSON": (
+        '{"version": 1,\n "threads": {\n  "a":{"metadata": {"k": "v"}},\n  "b":{}\n }\n}\n',
+        {"a": "conversation/x"},
+        '{"version": 1,\n "threads": {\n  "b":{}\n },\n "conversations": {"x":{"metadata": {"k": "v"}}}\n}\n',
+    ),
+    "in JSON, to a section that says nothing": (
+        '{"version": 1, "threads": {"a":{}}, "conversations": null}\n',
+        {"a": "conversation/x"},
+        '{"version": 1, "conversations": {"x":{}}}\n',
+    ),
+    "an alias goes below its anchor, and an anchor with its section": (
+        "version: 1\nthreads:\n  a: &x {metadata: {k: v}}\n  b: *x\n",
+        {"b": "conversation/w"},
+        "version: 1\nthreads:\n  a: &x {metadata: {k: v}}\nconversations:\n  w: *x\n",
+    ),
+    "merge keys inside of an entry go with it": (
+        "version: 1\ndefaults: {metadata: &m {k: v}}\nthreads:\n  a: {metadata: {<<: *m}}\n  b:\n",
+        {"a": "conversation/w"},
+        "version: 1\ndefaults: {metadata: &m {k: v}}\nthreads:\n  b:\nconversations:\n  w: {metadata: {<<: *m}}\n",
+    ),
+    "a new section stands in the order of the kinds, set off like the others": (
+        "version: 1\n\nthreads:\n  a:\n  b:\n\nassistants:\n  c:\n\nvaults:\n  d:\n",
+        {"b": "conversation/w"},
+        "version: 1\n\nthreads:\n  a:\n\nassistants:\n  c:\n\nconversations:\n  w:\n\nvaults:\n  d:\n",
+    ),
+    "before the document ends": (
+        "--- # c\nversion: 1\nthreads:\n  a:\n  b:\n...\n# rest\n",
+        {"b": "conversation/w"},
+        "--- # c\nversion: 1\nthreads:\n  a:\nconversations:\n  w:\n...\n# rest\n",
+    ),
+    "a key of several forms": (
+        "version: 1\nthreads:\n  ? a\n  : protect: true\n  ? &k b\n  : {}\n",
+        {"a": "thread/x", "b": "thread/w"},
+        "version: 1\nthreads:\n  ? x\n  : protect: true\n  ? &k w\n  : {}\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("manifest", "places", "expected"), MOVES.values(), ids=MOVES)
+def test_entries_move_with_all_that_belongs_to_them(manifest: str, places: dict[str, str], expected: str):
+    assert moved(manifest, **places) == expected
+    before, after = resources(manifest.encode()), resources(expected.encode())
+    refs = refs_of(places)
+    assert {refs.get(ref, ref): one.metadata for ref, one in before.items()} == {
+        r: o.metadata for r, o in after.items()
+    }
+    if not set(refs) & set(refs.values()):
+        assert moved(expected, **places) == expected
+
+
+def test_two_sections_trade_their_entries():
+    manifest = "version: 1\nthreads:  # t\n  a: {protect: true}\nconversations:  # c\n  x:\n"
+    refs = {Ref("thread", "a"): Ref("conversation", "x"), Ref("conversation", "x"): Ref("thread", "a")}
+    done = move(manifest.encode(), FILE, refs)
+    assert done.data.decode() == "version: 1\nthreads:  # t\n  a:\nconversations:  # c\n  x: {protect: true}\n"
+
+
+IMMOVABLE = {
+    "an anchor that stays in use": (
+        "version: 1\nthreads:\n  a: &x {metadata: {k: v}}\n  b: *x\n",
+        {"a": "conversation/x"},
+        (3, "an anchor ties it to other places (line 4)"),
+    ),
+    "what is merged in": (
+        "version: 1\nvaults: &v\n  a:\nthreads: *v\n",
+        {"a": "conversation/x"},
+        (3, "is merged in from another mapping"),
+    ),
+    "what would be renamed elsewhere, too": (
+        "version: 1\nvaults: &v\n  b:\n  &k c:\nthreads:\n  *k : {protect: true}\n  a:\n    metadata: {k: *k}\n",
+        {"c": "vault/x"},
+        None,
+    ),
+    "several lines in braces": (
+        "version: 1\nthreads: {a: {metadata: {\n k: v}}, b: {}}\nconversations:\n  d:\n",
+        {"a": "conversation/x"},
+        (2, "`reconciler fmt` does"),
+    ),
+    "comments in braces": (
+        "version: 1\nthreads: {  # c\n a: {}, b: {}}\n",
+        {"a": "conversation/x"},
+        (3, "`reconciler fmt` does"),
+    ),
+    "lines to braces": (
+        "version: 1\nthreads:\n  a:\n    protect: true\nconversations: {d: {}}\n",
+        {"a": "conversation/x"},
+        (3, "written in braces"),
+    ),
+    "the last text without a line break": (
+        "version: 1\nconversations:\n  d:\nthreads:\n  a:\n  b:\n    metadata:\n      k: |\n        v",
+        {"b": "conversation/x"},
+        (6, "write |- there"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("manifest", "places", "told"), IMMOVABLE.values(), ids=IMMOVABLE)
+def test_what_cannot_move_is_refused_with_its_place(
+    manifest: str, places: dict[str, str], told: tuple[int, str] | None
+):
+    done = move(manifest.encode(), FILE, refs_of(places))
+    if told is None:
+        assert done.refused == ()
+        return
+    assert done.data == manifest.encode()
+    (refusal,) = done.refused
+    assert refusal.location is not None
+    assert refusal.location.line == told[0]
+    assert told[1] in refusal.message
+
+
+def test_numbers_do_not_go_where_values_are_strings():
+    manifest = b"version: 1\nvector_store_files:\n  v/a: {metadata: {n: 1, b: true, s: x}}\n  v/b: {metadata: {s: x}}\n"
+    refs = {Ref("vector_store_file", "v/a"): Ref("thread", "a"), Ref("vector_store_file", "v/b"): Ref("thread", "b")}
+    done = move(manifest, FILE, refs)
+    assert done.data == manifest
+    assert [(one.key, one.location) for one in done.refused] == [
+        ("n", Location(FILE, 3, 20)),
+        ("b", Location(FILE, 3, 26)),
+    ]
+    only = {ref: new for ref, new in refs.items() if ref.id == "v/b"}
+    assert b"threads:\n  b: {metadata: {s: x}}" in move(manifest, FILE, only).data
+
+
+def test_an_invalid_file_is_left_alone_and_an_unmoved_one_stays_byte_for_byte():
+    refs = {A: Ref("conversation", "x")}
+    assert move(b"threads: [", FILE, refs).refused[0].ref == A
+    manifest = b"version: 1\r\nthreads: {b: {}}   "
+    assert move(manifest, FILE, refs) == Written(manifest)
