@@ -120,6 +120,13 @@ def importable(context: click.Context, parameter: click.Parameter, begun: str) -
     return [*kinds, *declared(context, parameter, begun)]
 
 
+def kinds(_context: click.Context, _parameter: click.Parameter, _begun: str) -> list[CompletionItem]:
+    """Offer the kinds by name."""
+    from reconciler.kinds import KINDS
+
+    return list(map(CompletionItem, KINDS))
+
+
 def recorded(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Offer the `kind/id` of what the ledger or a manifest has."""
     return _offered({*_declared(context, begun), *_of_ledger(context, begun)}, begun)

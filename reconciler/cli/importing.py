@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,12 +10,10 @@ import click
 from reconciler.cli.options import WHERE, Options, completing, options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from reconciler.cli.report import Report
-    from reconciler.cli.session import Session
     from reconciler.manifest.writer import Declaration
     from reconciler.model import Reading, Ref
 
@@ -29,18 +26,57 @@ if TYPE_CHECKING:
     shell_complete=completing("paths"),
     help="Read more of them from a file, or standard input: one a line.",
 )
+@click.option("--all", "everything", is_flag=True, help="Everything that can be listed, page by page.")
+@click.option(
+    "--kind",
+    "kinds",
+    metavar="KIND",
+    multiple=True,
+    shell_complete=completing("kinds"),
+    help="With --all: only this kind; an error where it cannot be listed.  [repeatable]",
+)
+@click.option(
+    "--where",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="With --all: only what has this pair; several must all hold.  [repeatable]",
+)
+@click.option(
+    "--below",
+    metavar="KIND/ID",
+    multiple=True,
+    shell_complete=completing("importable"),
+    help="With --all: only what lives below this parent, which need not be listed itself.  [repeatable]",
+)
 @click.option(
     "--into",
-    metavar="FILE",
+    metavar="FILE|DIR|-",
     shell_complete=completing("paths"),
-    help="The manifest to write or extend; else it goes to standard output.",
+    help="The manifest to write or extend, or - for standard output; with --all also a folder.",
 )
+@click.option("--split-by", metavar="KEY", help="With --all: a file for each value of this key, not for each kind.")
+@click.option("--fresh", is_flag=True, help="With --all: begin anew, not where an interrupted import was.")
 @options(*WHERE, "parallelism", "verbose", "color", "quiet")
-def command(names: tuple[str, ...], ids_from: str | None, into: str | None, **given: Any) -> int:
-    """Write what exists into a manifest, so that the next plan finds nothing to do.
+def command(
+    names: tuple[str, ...],
+    ids_from: str | None,
+    into: str | None,
+    *,
+    everything: bool,
+    kinds: tuple[str, ...],
+    where: tuple[str, ...],
+    below: tuple[str, ...],
+    split_by: str | None,
+    fresh: bool,
+    **given: Any,
+) -> int:
+    """Write what exists into manifests, so that the next plan finds nothing to do.
 
-    What is declared already is left alone, and so is what no manifest may hold; both are told. Without --into the
-    manifest goes to standard output.
+    What is declared already is left alone, and so is what no manifest may hold; the latter is told. Resources that are
+    named go to standard output as one manifest, unless --into names a file.
+
+    With --all the server is asked for its lists. Each kind gets a file in the target's first folder of manifests. An
+    import that was interrupted goes on where it was when it is run again within a day.
 
     \b
     Examples:
@@ -48,7 +84,23 @@ def command(names: tuple[str, ...], ids_from: str | None, into: str | None, **gi
       reconciler import --ids-from ids.txt --parallelism 8 --verbose
       sed 's|^|thread/|' threads.txt | \\
         reconciler import --ids-from - --into manifests/all.yaml
+      reconciler import --all
+      reconciler import --all --kind conversation --where plan=gold --into -
+      reconciler import --all --kind message --below thread/thread_1 --fresh
+      reconciler import --all --kind thread --split-by plan --into manifests/plans
     """
+    chosen = Options(**given)
+    if everything:
+        from reconciler.cli.importing_all import Wish, import_all
+
+        _check_alone(names, ids_from)
+        return import_all(chosen, Wish(kinds, where, below, into, split_by, fresh))
+    _check_not_listed({"--kind": kinds, "--where": where, "--below": below, "--split-by": split_by, "--fresh": fresh})
+    return _import_named(chosen, names, ids_from, into)
+
+
+def _import_named(chosen: Options, names: tuple[str, ...], ids_from: str | None, into: str | None) -> int:
+    from reconciler.cli.declaring import Files, check_place, declared, tell_declared
     from reconciler.cli.output import room_on, say
     from reconciler.cli.planning import look
     from reconciler.cli.report import Report
@@ -56,23 +108,39 @@ def command(names: tuple[str, ...], ids_from: str | None, into: str | None, **gi
     from reconciler.errors import WrongUsage
     from reconciler.render import terminal
 
-    chosen, report = Options(**given), Report("plan")
+    report, into = Report("plan"), None if into == "-" else into
     if not names and ids_from is None:
-        raise WrongUsage("name what to import: KIND/ID, or --ids-from FILE")
+        raise WrongUsage("name what to import: KIND/ID, or --ids-from FILE, or --all")
     session = open_session(chosen, report, manifests=When.NONE)
     if session.target.mask and into is None:
         raise WrongUsage("the settings mask values, and standard output would show them: name a file by --into")
-    _check_place(chosen, into)
+    check_place(chosen, into)
     wanted = list(dict.fromkeys(map(_ref, [*names, *_lines(chosen, ids_from)])))
-    known = _declared(session)
+    known = declared(session)
     observation = look(session, [ref for ref in wanted if ref not in known])
-    _tell(chosen, known, wanted)
+    tell_declared(chosen, known, wanted)
     for refusal in observation.refusals:
         report.fail(refusal)
-    _write(report, chosen, session, list(_declarations(report, observation.readings)), into)
+    files = Files(report, session)
+    files.write(chosen.at(into) if into is not None else None, list(_declarations(report, observation.readings)))
+    files.tell()
     session.interruption.note(report)
     say(terminal.errors(report.view(), room_on(sys.stderr, chosen)), chosen, err=True)
     return report.exit_code
+
+
+def _check_alone(names: tuple[str, ...], ids_from: str | None) -> None:
+    from reconciler.errors import WrongUsage
+
+    if names or ids_from is not None:
+        raise WrongUsage("--all asks the server what there is: leave out KIND/ID and --ids-from, or --all")
+
+
+def _check_not_listed(given: Mapping[str, object]) -> None:
+    from reconciler.errors import WrongUsage
+
+    if wrong := [name for name, value in given.items() if value]:
+        raise WrongUsage(f"{' and '.join(wrong)} choose of what the server lists: say --all as well")
 
 
 # --- which resources --------------------------------------------------------------------------------------------------
@@ -112,31 +180,6 @@ def _ref(name: str) -> Ref:
     return Ref(kind, own)
 
 
-def _declared(session: Session) -> dict[Ref, str]:
-    """Return what the manifests that there are declare already, and where."""
-    from reconciler import manifest
-
-    loaded = manifest.load(_manifests(session), root=session.settings.root)
-    return {one.ref: str(one.location) for one in loaded.resources}
-
-
-def _manifests(session: Session) -> list[Path]:
-    """Return the manifests that there are by now."""
-    from reconciler import manifest
-
-    existing = [path for path in session.target.manifests if path.exists()]
-    found = manifest.find(existing, root=session.settings.root, skip=session.settings.own_files)
-    return [file.path for file in found.files]
-
-
-def _tell(chosen: Options, known: Mapping[Ref, str], wanted: Iterable[Ref]) -> None:
-    from reconciler.cli.output import notice
-
-    for ref in wanted:
-        if ref in known:
-            notice(f"{ref} is declared already, at {known[ref]}; it is left alone", chosen)
-
-
 def _declarations(report: Report, readings: Mapping[Ref, Reading]) -> Iterator[Declaration]:
     """Yield what was found; what was not is told."""
     from reconciler.cli.planning import RUN_WIDE
@@ -149,65 +192,3 @@ def _declarations(report: Report, readings: Mapping[Ref, Reading]) -> Iterator[D
             yield Declaration(ref, reading.metadata or EMPTY)
         elif reading.fault.code not in RUN_WIDE:
             report.note(ExitCode.ERROR, Problem(reading.fault.code, f"{ref}: {reading.fault}"))
-
-
-def _check_place(chosen: Options, into: str | None) -> None:
-    """Raise `WrongUsage` where the manifest cannot be written, before any call; folders on the way are made later."""
-    from reconciler.errors import WrongUsage
-
-    if into is None:
-        return
-    path = chosen.at(into).resolve()
-    above = next(one for one in path.parents if os.path.lexists(one))
-    if path.is_dir():
-        raise WrongUsage(f"--into: {into} is a folder; name a file in it")
-    if not above.is_dir():
-        raise WrongUsage(f"--into: {above} is no folder; name another file")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise WrongUsage(f"--into: you may not write into {above}; make that possible, or name another file")
-
-
-# --- the manifest -----------------------------------------------------------------------------------------------------
-
-
-def _write(
-    report: Report, chosen: Options, session: Session, declarations: list[Declaration], into: str | None
-) -> None:
-    from reconciler.cli.output import make_folder, notice, say, write_file
-    from reconciler.errors import ExitCode, Problem
-    from reconciler.manifest import writer
-    from reconciler.manifest.files import name_of
-    from reconciler.words import amount
-
-    path = chosen.at(into) if into is not None else None
-    name = name_of(path, session.settings.root) if path else "the manifest"
-    before = _before(path, name)
-    written = writer.declare(before, name, declarations)
-    for refusal in written.refused:
-        named = f", {refusal.key}" if refusal.key else ""
-        message = f"{refusal.ref}{named}: {refusal.message}"
-        report.note(ExitCode.ERROR, Problem("not_imported", message, refusal.location))
-    if path is None:
-        say(written.data.decode(), chosen)
-        return
-    if written.data != (before or b""):
-        make_folder(path.parent)
-        write_file(path, written.data)
-    whole = {refusal.ref for refusal in written.refused if refusal.key is None}
-    imported = len(declarations) - len(whole)
-    if imported:
-        notice(f"Imported {amount(imported, 'resource')} into {name}.", chosen)
-    if path.exists() and not any(path.samefile(known) for known in _manifests(session)):
-        notice(f"{name} is not among the manifests of target {session.target.name}: nothing will read it.", chosen)
-
-
-def _before(path: Path | None, name: str) -> bytes | None:
-    from reconciler.errors import WrongUsage
-    from reconciler.manifest.files import read_file
-
-    if path is None or not path.exists():
-        return None
-    try:
-        return read_file(path)
-    except OSError as error:
-        raise WrongUsage(f"cannot read {name}: {error.strerror}; name another file by --into") from error

@@ -70,6 +70,7 @@ def test_without_a_file_the_manifest_goes_to_standard_output_and_nothing_else_do
     assert done.code == 1
     assert "thread_9" in done.err
     assert "thread_9" not in done.out
+    assert empty.run("import thread/thread_1 thread/thread_2 --into -").out == done.out
     empty.scratch.write("manifests/out.yaml", done.out)
     assert settled(empty).document["summary"]["resources"] == 2
 
