@@ -26,7 +26,8 @@ ADVICE: Mapping[str, str] = {
     "invalid_url": "correct `base_url` in the settings",
     "breaker": "check the server and the way to it, then run this again",
     # --- what the API says
-    "unauthorized": "check the key: that of the variable which `api_key_env` names",
+    "unauthorized": "check the key: that of the variable which `api_key_env` names, or what `token_command` prints",
+    "no_token": "run the command (or `az login`) by hand and see that it works, then run this again",
     "forbidden": "give the key the rights that this needs, or name another one by `api_key_env`",
     "out_of_quota": "raise the quota or the budget at the provider, then run this again",
     "unserved": "check `base_url` and `provider`, or leave these resources out by `--select`",
@@ -37,6 +38,8 @@ ADVICE: Mapping[str, str] = {
     "credential_echoed": "take the key out of the metadata on the server, and replace it: others have seen it",
     "no_metadata": "see what the API answers by `--verbose`",
     "too_many_pairs": "remove keys from the manifest, or from the resource",
+    "endless_list": "ask whoever runs the server, and name the ids by `--ids-from` meanwhile",
+    "odd_object": "see what the server has there; manifests can hold it by hand at most",
     "lost_pairs": "set `writes` for this kind to replace, and write the lost pairs again",
     # --- files
     "unreadable_file": "see whether it is there and may be read, or remove it from the manifest paths",

@@ -32,8 +32,11 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 OWN = "Of this command"
 HEADINGS: Mapping[str, tuple[str, ...]] = {
     OWN: (),
-    "Where": ("-C", "--config", "--target", "--into", "--ids-from"),
-    "What": ("--select", "--shard", "--changed-since", "--only", "--prune", "--conflicts", "--unattributed"),
+    "Where": ("-C", "--config", "--target", "--into", "--split-by", "--ids-from"),
+    "What": (
+        "--kind", "--where", "--below", "--select", "--shard", "--changed-since", "--only", "--prune", "--conflicts",
+        "--unattributed",
+    ),
     "The base": ("--base", "--offline", "--now", "--allow-rewind"),
     "Consent": ("--yes",),
     "Limits": ("--parallelism", "--max-requests", "--max-changed", "--max-removed", "--limit"),
@@ -65,10 +68,12 @@ VARIABLES: Mapping[str, str] = {
     "RECONCILER_TARGET": "The target, where --target names none.",
     "RECONCILER_CACHE": "The folder in which parsed manifests are kept (an absolute path), or off.",
     "RECONCILER_ALLOWED_HOSTS": "The only hosts that are talked to, whatever the settings say.",
-    "RECONCILER_ALLOW_COMMANDS": "1: settings may name what makes git run commands.",
+    "RECONCILER_ALLOW_COMMANDS": "1: settings may name commands: for tokens, and what makes git run one.",
     "OPENAI_BASE_URL, OPENAI_API_KEY, OPENAI_ORG_ID, OPENAI_PROJECT_ID":
         "The target `default`, only where there is no settings file.",
+    "HTTPS_PROXY, ALL_PROXY, NO_PROXY": "The proxy to other machines, and the hosts that need none; lower case wins.",
     "SSL_CERT_FILE, SSL_CERT_DIR": "Certificates to trust in place of the system's.",
+    "REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE": "The same (a file or a folder), where neither of those is set.",
     "NO_COLOR, COLUMNS": "No colours; how wide the text is on a terminal.",
 }  # fmt: skip
 """The environment variables that matter to some command."""
@@ -78,7 +83,7 @@ FILES: Mapping[str, str] = {
     "manifests/": "The manifests, unless the target names other folders.",
     ".reconciler/TARGET.sqlite": "What the embedded emulator holds for a target.",
     "refs/reconciler/TARGET": "The ledger: what was applied last, in commits beside the branches.",
-    ".git/reconciler/": "The journal of an apply that is going on, or was killed.",
+    ".git/reconciler/": "The journal of an apply, and what an import has listed, of runs that go on or were killed.",
     "~/.cache/reconciler/": "Manifests that were parsed before; may be deleted at any time.",
 }
 """The files that matter to some command."""
@@ -87,7 +92,10 @@ _SETTINGS = ("RECONCILER_CONFIG", "RECONCILER_TARGET")
 _CALLING = (
     "OPENAI_BASE_URL, OPENAI_API_KEY, OPENAI_ORG_ID, OPENAI_PROJECT_ID",
     "RECONCILER_ALLOWED_HOSTS",
+    "RECONCILER_ALLOW_COMMANDS",
+    "HTTPS_PROXY, ALL_PROXY, NO_PROXY",
     "SSL_CERT_FILE, SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE",
 )
 _PARSING = ("RECONCILER_CACHE",)
 _SHOWING = ("NO_COLOR, COLUMNS",)
@@ -135,7 +143,7 @@ def _reading(see: tuple[str, ...], codes: Mapping[ExitCode, str], files: tuple[s
         ExitCode.REFUSED: "",
         **_SIGNALS,
     }
-    variables = (*_SETTINGS, *_CALLING, *_PARSING, *_GIT, *_SHOWING)
+    variables = (*_SETTINGS, *_CALLING, *_PARSING, *_SHOWING)
     return Page({**usual, **codes}, see, variables, (*_READ, *_SERVED, *files))
 
 
@@ -207,27 +215,35 @@ PAGES: Mapping[str, Page] = {
          ExitCode.USAGE: "Wrong usage; also no terminal and no --yes. Nothing was done."},
     ),
     "import": Page(
-        {**_ALWAYS, ExitCode.DONE: "What exists is in the manifest.",
-         ExitCode.ERROR: "An id does not exist, a call failed, or a file cannot be written; the others are imported.",
-         ExitCode.INVALID: "A manifest or a setting is invalid.", ExitCode.REFUSED: "", **_SIGNALS},
-        ("adopt", "kinds", "plan"),
-        (*_SETTINGS, *_CALLING, *_SHOWING),
-        ("reconciler.yaml", "manifests/", *_SERVED),
+        {**_ALWAYS, ExitCode.DONE: "What exists is in the manifests.",
+         ExitCode.ERROR: "An id does not exist, a call or a list failed, something can be in no manifest, or a file "
+                         "cannot be written; the others are imported.",
+         ExitCode.INVALID: "A manifest or a setting is invalid.", ExitCode.REFUSED: "",
+         ExitCode.INTERRUPTED: "Interrupted by Ctrl-C (SIGINT); with --all the same command goes on from there.",
+         ExitCode.TERMINATED: "Ended by SIGTERM, in the same way."},
+        ("orphans", "kinds", "plan"),
+        (*_SETTINGS, *_CALLING, *_PARSING, *_SHOWING),
+        (*_READ, *_SERVED, ".git/reconciler/"),
     ),
     "orphans": Page(
-        {**_ALWAYS, ExitCode.DONE: "The list is complete.",
+        {**_ALWAYS, ExitCode.DONE: "The list is complete, whether anything is in it or not (see --detailed-exitcode).",
+         ExitCode.ERROR: "A call or a list failed, or an object is odd: the list is not complete.",
+         ExitCode.DIFFERENCES: "Something is declared nowhere, and --detailed-exitcode was given.",
          ExitCode.INVALID: "A manifest or a setting is invalid.", ExitCode.REFUSED: "", **_SIGNALS},
         ("import", "kinds", "drift"),
         (*_SETTINGS, *_CALLING, *_PARSING, *_SHOWING),
         (*_READ, *_SERVED),
     ),
     "migrate": Page(
-        {**_ALWAYS, ExitCode.DONE: "The manifests have the new references.",
-         ExitCode.ERROR: "A file cannot be written, or an internal error.",
-         ExitCode.INVALID: "A manifest, a setting or the mapping is invalid; nothing was written.", **_SIGNALS},
+        {**_ALWAYS, ExitCode.DONE: "The manifests have the new references, or with --dry-run would have them.",
+         ExitCode.ERROR: "A file cannot be written, the question was not answered with yes, or an internal error.",
+         ExitCode.INVALID: "A manifest, a setting or the mapping is invalid, or an entry cannot be moved safely; "
+                           "nothing was written.",
+         ExitCode.USAGE: "Wrong usage; also no terminal and no --yes, and no old reference that is declared.",
+         **_SIGNALS},
         ("import", "plan", "forget"),
-        (*_SETTINGS, *_PARSING, *_SHOWING),
-        _READ,
+        (*_SETTINGS, *_PARSING, *_GIT, *_SHOWING),
+        (*_READ, *_LEDGER),
     ),
     "show": Page(
         {**_ALWAYS, ExitCode.DONE: "The plan is shown, whatever is in it.",
@@ -338,6 +354,8 @@ def _paragraphs(command: click.Command) -> list[str]:
 
 def heading_of(option: click.Option) -> str:
     """Return the heading that an option stands under."""
+    if option.name == "everything":  # `--all` of `import`; others list all by it
+        return "What"
     return next((heading for heading, names in HEADINGS.items() if {*option.opts} & {*names}), OWN)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import enum
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from reconciler import manifest, settings
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from reconciler.cli.report import Report
     from reconciler.engine import Brake
     from reconciler.events import Emit
+    from reconciler.gateway.answers import Secrets
     from reconciler.gateway.client import Gateway
+    from reconciler.gateway.keeper import Keeper
     from reconciler.gateway.transport import HandlerTransport, Pacer
     from reconciler.manifest.cache import Cache
     from reconciler.model import Desired
@@ -58,6 +60,8 @@ class Session:
     refusal: GitFailed | None = None
     cache: Cache | None = None
     _pacer: Pacer | None = None
+    _keeper: Keeper | None = None
+    _secrets: Secrets | None = None
     _interruption: Interruption | None = None
 
     def take(self, declared: tuple[Desired, ...]) -> None:
@@ -149,10 +153,24 @@ class Session:
         from reconciler.gateway.client import CONNECT_TIMEOUT, READ_TIMEOUT, Connection, open_gateway
 
         target = self.target
-        credential = target.credential(os.environ)
+        connection = Connection(
+            target.provider,
+            target.base_url,
+            target.credential(os.environ),
+            target.organization,
+            target.project,
+            target.headers,
+            target.headers_of(os.environ),
+            target.query,
+        )
+        self._secrets = connection.secrets()
+        keeper = self._kept()
+        if keeper is not None:
+            keeper.secrets.add(*self._secrets)
+            self._secrets = keeper.secrets
+            await self._first_token(keeper)
         if leaks := self.leaks_of_key(self.declared):
             raise InvalidInput(*leaks)
-        connection = Connection(target.provider, target.base_url, credential, target.organization, target.project)
         with self._embedded(embedded=connection.embedded) as transport:
             async with open_gateway(
                 connection,
@@ -163,13 +181,44 @@ class Session:
                 read_only=read_only,
                 transport=transport,
                 log=self._log if self.options.verbose else None,
+                keeper=keeper,
             ) as gateway:
                 yield gateway
 
     def leaks_of_key(self, declared: Iterable[Desired]) -> list[Problem]:
-        """Return a problem for all that is declared and holds the key which is sent to the target."""
-        credential = self.target.credential(os.environ)
-        return _leaks(credential.get_secret_value() if credential else "", tuple(declared))
+        """Return a problem for all that is declared and holds a key or token which is sent to the target.
+
+        Those are known once the gateway is opened.
+        """
+        resources = tuple(declared)
+        problems = (problem for secret in self._secrets or () for problem in _leaks(secret, resources))
+        return list(dict.fromkeys(problems))  # a part of a secret may be one itself
+
+    def _kept(self) -> Keeper | None:
+        """Return the keeper of this run's token, `None` for a target that has none: what it was given holds on."""
+        source = self.target.token
+        if source is not None and self._keeper is None:
+            from reconciler.gateway.keeper import Keeper
+
+            self._keeper = Keeper(source, time.time)
+        return self._keeper
+
+    async def _first_token(self, keeper: Keeper) -> None:
+        """Obtain a token before anything is asked; not where the run is ended meanwhile, which then asks nothing."""
+        import asyncio
+
+        asking = asyncio.ensure_future(keeper.current())
+        with self.brake.tells(asking.cancel):
+            if self.brake.pulled:
+                asking.cancel()
+            await asyncio.wait([asking])
+        if asking.cancelled():
+            await keeper.aclose()
+            return
+        try:
+            asking.result()
+        except InvalidInput as invalid:
+            raise InvalidInput(*(replace(each, location=self.target.token_at) for each in invalid.found)) from None
 
     @contextlib.contextmanager
     def _embedded(self, *, embedded: bool) -> Iterator[HandlerTransport | None]:
@@ -344,6 +393,16 @@ def load(found: Settings, options: Options, known: Cache | None = None) -> manif
     """Read the manifests: those at the paths given, or the target's."""
     files = find_manifests(found, options)
     return manifest.combine(dict(manifest.parsed(files.files, known)), files.problems)
+
+
+def remark_retired(report: Report, target: Target, found: manifest.Manifests) -> None:
+    """Add to the report which of the kinds that manifests declare the target's host has stopped serving."""
+    from reconciler.gateway.verdicts import retirement
+
+    kinds = {kind for each in found.manifests for kind, _, ids in each.table.sections() if len(ids)}
+    for kind in sorted(kinds):
+        if (fault := retirement(KINDS[kind], target.host)) is not None:
+            report.remark(fault.code, fault.message)
 
 
 def find_manifests(found: Settings, options: Options) -> manifest.Found:

@@ -35,9 +35,11 @@ def validate(**given: Any) -> int:
 
 
 def _validate(report: Report, chosen: Options) -> None:
-    from reconciler.cli.session import When, load, open_session
+    from reconciler.cli.session import When, load, open_session, remark_retired
     from reconciler.document import SummaryPart
 
     session = open_session(chosen, report, manifests=When.LATER)
     # Their number is all that is wanted of what is valid: no resource is made for it.
-    report.parts["summary"] = SummaryPart(resources=len(load(session.settings, chosen, session.cache)))
+    found = load(session.settings, chosen, session.cache)
+    report.parts["summary"] = SummaryPart(resources=len(found))
+    remark_retired(report, session.target, found)

@@ -361,6 +361,7 @@ class _Watcher:
 
 
 def _messenger(hook: Hook | None, wishes: Wishes, mark: Mark) -> Messenger | None:
+    from reconciler.gateway.proxies import proxy_to
     from reconciler.watching import webhook
 
     if hook is None:
@@ -375,4 +376,5 @@ def _messenger(hook: Hook | None, wishes: Wishes, mark: Mark) -> Messenger | Non
 
         return trusting_the_system()
 
-    return webhook.Messenger(webhook.Sender(hook, trust, wait), told=mark.there, keep=mark.put)
+    way = proxy_to(hook.origin, os.environ)
+    return webhook.Messenger(webhook.Sender(hook, trust, wait, way), told=mark.there, keep=mark.put)

@@ -112,6 +112,8 @@ class Observer:
             brake.pull(refusal.fault.message)
         except Exception as error:  # noqa: BLE001 - nothing about one resource may cost the others
             reading = Unread(internal_fault(error))
+        if isinstance(reading, Unread) and reading.fault.code == "unserved" and reading.fault.status is None:
+            seen.reads -= 1  # the host is known not to serve the kind, and was not asked
         self._unserved.note(ref.kind, reading)
         seen.readings[ref] = reading
         self._breaker.note_reading(reading)

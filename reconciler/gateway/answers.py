@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from reconciler.model import Json
 
@@ -200,15 +200,40 @@ def _compact(value: Json) -> str:
         return "an answer that is nested too deeply"
 
 
-def redacted(body: bytes, secret: str) -> bytes:
+class Secrets:
+    """The texts that show nowhere, in no message and no file: each that was ever sent as a credential in a run.
+
+    More become known as a run goes on. They are kept to its end: an answer, or the text of an error, may hold one
+    that has been followed by another.
+    """
+
+    def __init__(self, *texts: str) -> None:
+        self._texts: tuple[str, ...] = ()
+        self.add(*texts)
+
+    def add(self, *texts: str) -> None:
+        """Let more texts show nowhere."""
+        # The longest first: a shorter one may be a part of it.
+        self._texts = tuple(sorted({*self._texts, *texts} - {""}, key=lambda text: (-len(text), text)))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+
+def _each(secret: str | Secrets) -> Iterable[str]:
+    return (secret,) if isinstance(secret, str) else secret
+
+
+def redacted(body: bytes, secret: str | Secrets) -> bytes:
     """Return a body without `secret`, as it is and as JSON writes it; before anything of the body is cut."""
     for form in _forms(secret):
         body = body.replace(form.encode(), b"***")
     return body
 
 
-def _forms(secret: str) -> set[str]:
-    return {secret, json.dumps(secret)[1:-1]} - {""}
+def _forms(secret: str | Secrets) -> Iterator[str]:
+    for text in _each(secret):
+        yield from {text, json.dumps(text)[1:-1]} - {""}
 
 
 ECHO_FROM = 20
@@ -219,8 +244,12 @@ _PROBE = 16
 """Characters of a credential that are looked for first; bytes are searched faster for fewer of them."""
 
 
-def echoes(body: bytes, held: Mapping[str, Json], secret: str) -> bool:
+def echoes(body: bytes, held: Mapping[str, Json], secret: str | Secrets) -> bool:
     """Tell whether a map out of a body has `secret` within any of its keys and strings, nested ones too."""
+    return any(_echoed(body, held, text) for text in _each(secret))
+
+
+def _echoed(body: bytes, held: Mapping[str, Json], secret: str) -> bool:
     # A key is ASCII: only an escape can hide it from a look at the bytes.
     if len(secret) < ECHO_FROM or (secret[-_PROBE:].encode() not in body and b"\\" not in body):
         return False
@@ -238,7 +267,7 @@ def _within(value: Json, secret: str) -> bool:
     return isinstance(value, str) and secret in value
 
 
-def presentable(text: str, secret: str, limit: int = MAX_WORDS) -> str:
+def presentable(text: str, secret: str | Secrets, limit: int = MAX_WORDS) -> str:
     """Return `text` fit for a message: one line, printable, without `secret`, at most `limit` characters."""
     # The secret goes first: a cut through it would leave a part of it standing.
     shown = text

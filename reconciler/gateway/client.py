@@ -1,24 +1,27 @@
 """Reading and modifying one resource of any kind; the border where foreign exceptions become ours.
 
-Every request carries what the provider's and the kind's rows say, and nothing else: no cookies, no redirects
-followed, no proxies or credentials taken from the environment.
+Every request carries what the provider's and the kind's rows and the target's own settings say, and nothing else: no
+cookies, no redirects followed, no credentials taken from the environment beyond those that the target names.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
 
 import httpx
 
 from reconciler import __version__
 from reconciler.addresses import InsecureUrl, is_header_value, parse_base_url
 from reconciler.errors import ApiError, Fault, InvalidInput, Problem, ReconcilerError, TargetRefused
-from reconciler.gateway.answers import Answer, presentable, redacted
+from reconciler.gateway.answers import Answer, Secrets, presentable, redacted
 from reconciler.gateway.failures import CertificateRefused, HostUnknown, TlsFailed
+from reconciler.gateway.listing import MOST, Lister, Size, page_path
 from reconciler.gateway.pacing import RETRIES, Pace, backoff
 from reconciler.gateway.providers import Scheme
 from reconciler.gateway.transport import (
@@ -31,15 +34,17 @@ from reconciler.gateway.transport import (
     wait_after,
     wait_after_failure,
 )
-from reconciler.gateway.verdicts import Judge
+from reconciler.gateway.verdicts import Judge, retirement
 from reconciler.kinds import KINDS
-from reconciler.model import Unread
+from reconciler.model import EMPTY, Unread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from pydantic import SecretStr
 
+    from reconciler.gateway.keeper import Keeper
+    from reconciler.gateway.listing import Page
     from reconciler.gateway.providers import Provider
     from reconciler.gateway.transport import Sleep
     from reconciler.kinds import Kind
@@ -54,6 +59,8 @@ WHOLE = 2
 is some 10 kB, a packet or a few; what needs longer than two of the longest silences only drips."""
 USER_AGENT = f"reconciler/{__version__}"
 
+_TELLING = 8
+"""Characters from which on a part of a secret header is taken for a secret itself, not for the name of a scheme."""
 _ENTRA_TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
 
 TRANSLATIONS: Mapping[type[Exception], tuple[str, str]] = {
@@ -95,7 +102,7 @@ TRANSLATIONS: Mapping[type[Exception], tuple[str, str]] = {
 FOREIGN = (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict, httpx.StreamError)
 
 
-def fault_of(error: Exception, secret: str = "") -> Fault:
+def fault_of(error: Exception, secret: str | Secrets = "") -> Fault:
     """Return the fault that stands for an exception of httpx, by the most precise row; `secret` never shows in it."""
     code, sentence = next(TRANSLATIONS[ancestor] for ancestor in type(error).__mro__ if ancestor in TRANSLATIONS)
     detail = str(error)
@@ -104,13 +111,20 @@ def fault_of(error: Exception, secret: str = "") -> Fault:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where to go and as whom. `InvalidInput` is raised for a URL or a credential that must not be used."""
+    """Where to go and as whom. `InvalidInput` is raised for a URL or a credential that must not be used.
+
+    `credential` is a key; tokens that end are a `Keeper`'s. `headers` and `query` are sent with every call,
+    `secret_headers` as well, and hold more that must not show; they are checked where they are read.
+    """
 
     provider: Provider
     base_url: str
     credential: SecretStr | None = None
     organization: str | None = None
     project: str | None = None
+    extra_headers: tuple[tuple[str, str], ...] = ()
+    secret_headers: tuple[tuple[str, SecretStr], ...] = ()
+    query: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         problem = self._url_problem() or self._header_problem()
@@ -131,6 +145,23 @@ class Connection:
     def secret(self) -> str:
         """Return the credential, `""` where there is none; spaces around it (a file's last newline) are not its own."""
         return self.credential.get_secret_value().strip() if self.credential else ""
+
+    def secrets(self) -> Secrets:
+        """Return all that must not show: the credential, and the headers that are as secret, with their parts."""
+        values = [value.get_secret_value() for _, value in self.secret_headers]
+        # `Basic abc…`: a server that repeats it may leave out the first word.
+        parts = [part for value in values for part in value.split() if len(part) >= _TELLING]
+        return Secrets(self.secret, *values, *parts)
+
+    @property
+    def suffix(self) -> str:
+        """Return the query of every URL with its `?`: what the target says goes before what the provider's row says."""
+        pairs = {**dict(self.provider.query), **dict(self.query)}
+        return f"?{urlencode(pairs, quote_via=quote, safe='')}" if pairs else ""
+
+    def more_headers(self) -> dict[str, str]:
+        """Return the headers that the target adds; they may replace ours."""
+        return {**dict(self.extra_headers), **{name: value.get_secret_value() for name, value in self.secret_headers}}
 
     def headers(self) -> dict[str, str]:
         """Return the headers that the provider's row asks for."""
@@ -173,6 +204,8 @@ class _Route:
     reading: httpx.Headers
     writing: httpx.Headers
     judge: Judge
+    lister: Lister
+    retired: Fault | None
 
 
 _NO_BODY = httpx.ByteStream(b"")
@@ -182,17 +215,25 @@ class Gateway:
     """Reads and modifies resources at one connection, through the layers that have the policies."""
 
     def __init__(
-        self, connection: Connection, layers: httpx.AsyncBaseTransport, pacer: Pacer, around: Surroundings
+        self,
+        connection: Connection,
+        layers: httpx.AsyncBaseTransport,
+        pacer: Pacer,
+        around: Surroundings,
+        keeper: Keeper | None = None,
     ) -> None:
         self._base = url = connection.url
         self._layers = layers
         self._pacer = pacer
         self._around = around
-        self._secret = connection.secret
+        self._keeper = keeper
+        self._secret = _secrets(connection, keeper)
         self._prefix = url.raw_path.decode("ascii").rstrip("/")
-        query = httpx.QueryParams(connection.provider.query)
-        self._suffix = f"?{query}" if query else ""
-        self._routes = {name: _route(kind, connection) for name, kind in KINDS.items()}
+        self._suffix = connection.suffix
+        self._routes = {name: _route(kind, connection, self._secret) for name, kind in KINDS.items()}
+        self._token = ""
+        self._signed: dict[int, httpx.Headers] = {}
+        self._refused: set[bytes] = set()
 
     async def fetch(self, ref: Ref) -> Reading:
         """Read one resource; raise `TargetRefused` for 401, 403 and a used up quota, everything else is a reading.
@@ -210,14 +251,57 @@ class Gateway:
 
     async def _read(self, ref: Ref) -> Reading:
         route = self._routes[ref.kind]
+        if route.retired is not None:
+            return Unread(route.retired)
         try:
             answer = await self._send("GET", self._target(route.kind, ref), route.reading)
+        except TargetRefused:  # before it was asked: there is no token
+            raise
         except ApiError as error:
             return Unread(error.fault)
         return route.judge.reading(ref, answer)
 
+    async def page(
+        self,
+        kind: str,
+        parent: str = "",
+        *,
+        after: str | None = None,
+        where: Mapping[str, str] = EMPTY,
+        limit: int = MOST,
+    ) -> Page:
+        """Return one page of the list of a kind, below its parent where it has one; `listing.py` says what it means.
+
+        `where` are pairs that the server is to look for, `after` is the cursor of the page before. Raise
+        `TargetRefused` for 401, 403 and a used up quota, else `ApiError`. A 2xx that is no page is asked for again
+        here, as `fetch` does; where a page of so many objects cannot be had, a smaller one is asked for.
+        """
+        size, attempt = Size(limit), 0
+        while True:
+            try:
+                return await self._page(kind, parent, after, where, size)
+            except ApiError as error:
+                easier = size.easier(error, too_large=isinstance(error.__cause__, AnswerTooLarge))
+                no_page = error.fault.code == "invalid_answer" and error.fault.status is not None
+                if easier is None and (attempt == RETRIES or not no_page):
+                    raise
+            if easier is None:
+                await self._around.sleep(backoff(attempt, self._around.chance()))
+                attempt += 1
+            size = easier or size
+
+    async def _page(self, kind: str, parent: str, after: str | None, where: Mapping[str, str], size: Size) -> Page:
+        route = self._routes[kind]
+        if route.retired is not None:
+            raise TargetRefused(route.retired)
+        path = page_path(route.kind, parent, self._suffix, after, where, size)
+        answer = await self._send("GET", f"{self._prefix}{path}".encode("ascii"), route.reading)
+        return route.lister.page(parent, answer)
+
     async def write_slot(self, sleep: Sleep) -> None:
         """Wait for a place in the pace of writes; then the resource is to be looked at. What `sleep` raises ends it."""
+        if self._keeper is not None and self._keeper.at_hand() is None:
+            await _meanwhile(self._keeper, sleep)
         await self._pacer.approach("POST", sleep)
 
     async def write_start(self, sleep: Sleep) -> bool:
@@ -233,6 +317,8 @@ class Gateway:
         fault has the seconds to wait before another one, `None` where that is of no use.
         """
         route = self._routes[ref.kind]
+        if route.retired is not None:
+            raise TargetRefused(route.retired)
         # Escaped to ASCII: a lone surrogate among foreign values could not be encoded otherwise.
         body = json.dumps({route.kind.field: dict(entries)}, allow_nan=False, separators=(",", ":")).encode("ascii")
         answer = await self._send("POST", self._target(route.kind, ref), route.writing, body, attempt)
@@ -248,6 +334,38 @@ class Gateway:
 
     async def _send(
         self, method: str, target: bytes, headers: httpx.Headers, body: bytes | None = None, attempt: int = RETRIES
+    ) -> Answer:
+        keeper = self._keeper
+        if keeper is None:
+            return await self._exchange(method, target, headers, body, attempt)
+        token = keeper.at_hand() or await keeper.current()
+        answer = await self._exchange(method, target, self._with_token(headers, token), body, attempt)
+        if answer.status != _UNAUTHORIZED:
+            self._refused.discard(target)
+            return answer
+        if body is not None and target in self._refused:
+            return answer
+        another = await keeper.renewed(after=token)
+        if another is None:
+            return answer
+        if body is None:
+            return await self._exchange(method, target, self._with_token(headers, another), body, attempt)
+        # Nothing was written. But time has passed since the look at what is there, and the next call needs a place in
+        # the pace: whoever writes begins anew, once.
+        self._refused.add(target)
+        raise ApiError(Fault("unauthorized", "The token was refused; there is another one.", 401, None, 0.0))
+
+    def _with_token(self, headers: httpx.Headers, token: str) -> httpx.Headers:
+        """Return the headers of a route with a token, made once for each of both."""
+        if token != self._token:
+            self._token, self._signed = token, {}
+        signed = self._signed.get(id(headers))
+        if signed is None:
+            signed = self._signed[id(headers)] = httpx.Headers([*headers.raw, (b"Authorization", _bearer(token))])
+        return signed
+
+    async def _exchange(
+        self, method: str, target: bytes, headers: httpx.Headers, body: bytes | None, attempt: int
     ) -> Answer:
         # Straight to the layers: httpx's client object would add cookies, redirects and credentials from the
         # environment, none of which is wanted, and costs as much as all of them together.
@@ -281,13 +399,52 @@ def _is_no_answer(reading: Reading) -> bool:
     return isinstance(reading, Unread) and reading.fault.code == "invalid_answer" and reading.fault.status is not None
 
 
-def _route(kind: Kind, connection: Connection) -> _Route:
+def _bearer(token: str) -> bytes:
+    return f"Bearer {token}".encode("ascii")
+
+
+def _secrets(connection: Connection, keeper: Keeper | None) -> Secrets:
+    """Return what must not show: a token that comes later will be in it, too."""
+    if keeper is None:
+        return connection.secrets()
+    keeper.secrets.add(*connection.secrets())
+    return keeper.secrets
+
+
+async def _meanwhile(keeper: Keeper, sleep: Sleep) -> None:
+    """Wait until there is a token; what `sleep` raises ends the wait, not the asking, which others may wait for."""
+
+    async def pause() -> None:
+        await sleep(_ASKING)
+
+    asking, pausing = asyncio.ensure_future(keeper.current()), asyncio.ensure_future(pause())
+    try:
+        await asyncio.wait((asking, pausing), return_when=asyncio.FIRST_COMPLETED)
+        if pausing.done():
+            pausing.result()
+        await asking
+    finally:
+        for one in (asking, pausing):
+            one.cancel()
+        await asyncio.gather(asking, pausing, return_exceptions=True)
+
+
+_UNAUTHORIZED = 401
+_ASKING = 3600.0
+"""Seconds that outlast every asking for a token: those are bounded by themselves."""
+
+
+def _route(kind: Kind, connection: Connection, secrets: Secrets) -> _Route:
     # The body is small and the same connection is used again: asking for compression would only cost time.
     common = {"Host": connection.url.netloc.decode("ascii"), "Accept": "application/json", "User-Agent": USER_AGENT}
-    reading = {**common, "Accept-Encoding": "identity", **connection.headers(), **kind.headers}
-    writing = {**reading, "Content-Type": "application/json"}
-    judge = Judge(kind, connection.url.host, connection.secret)
-    return _Route(kind, httpx.Headers(reading), httpx.Headers(writing), judge)
+    reading = httpx.Headers({**common, "Accept-Encoding": "identity", **connection.headers(), **kind.headers})
+    reading.update(connection.more_headers())
+    writing = httpx.Headers([*reading.raw, (b"Content-Type", b"application/json")])
+    host = connection.url.host
+    below = connection.provider.below.get(kind.name, "")
+    addressed = replace(kind, path=f"{below}{kind.path}") if below else kind
+    judge, lister = Judge(kind, host, secrets), Lister(kind, host, secrets)
+    return _Route(addressed, reading, writing, judge, lister, retirement(kind, host))
 
 
 def resource_path(kind: Kind, ref: Ref) -> str:
@@ -312,12 +469,14 @@ async def open_gateway(
     around: Surroundings | None = None,
     connect_timeout: float = CONNECT_TIMEOUT,
     read_timeout: float = READ_TIMEOUT,
+    keeper: Keeper | None = None,
 ) -> AsyncIterator[Gateway]:
     """Open the door: the stack of `transport.stack` around `transport`, or around sockets where none is given.
 
     `pacer` is shared by all that is opened at one target; without one there are no ceilings, and what the server asks
     for is forgotten at the end. `parallelism` is the number of connections. `log` takes one line a request. The
-    embedded emulator needs its `transport`; everything is closed at the end. Timeouts are in seconds: for a connection
+    embedded emulator needs its `transport`; everything is closed at the end. `keeper` has the token that is sent, where
+    that is no key of the connection's. Timeouts are in seconds: for a connection
     with its TLS handshake, and without a byte of an answer (see also `WHOLE`).
     """
     if transport is None and connection.embedded:
@@ -328,21 +487,25 @@ async def open_gateway(
         transport or _wire(connection, parallelism, connect_timeout, read_timeout),
         pacer=pacer,
         read_only=read_only,
-        log=_shielded(log, connection.secret) if log else None,
+        log=_shielded(log, _secrets(connection, keeper)) if log else None,
         around=around,
         longest=connect_timeout + WHOLE * read_timeout,
     )
     async with layers:
-        yield Gateway(connection, layers, pacer, around)
+        try:
+            yield Gateway(connection, layers, pacer, around, keeper)
+        finally:
+            if keeper is not None:
+                await keeper.aclose()
 
 
 def _wire(connection: Connection, parallelism: int, connect: float, read: float) -> httpx.AsyncBaseTransport:
     # Imported late: aiohttp is a tenth of a second that the embedded emulator does not need.
-    from reconciler.gateway.wire import wire_transport
+    from reconciler.gateway.wire import wire_to
 
-    return wire_transport(parallelism, tls=connection.url.scheme == "https", connect=connect, read=read)
+    return wire_to(connection.base_url, parallelism, connect=connect, read=read)
 
 
-def _shielded(log: Callable[[str], None], secret: str) -> Callable[[str], None]:
+def _shielded(log: Callable[[str], None], secret: Secrets) -> Callable[[str], None]:
     """Return `log` with every line made presentable: a request id is the server's, and may hold anything."""
     return lambda line: log(presentable(line, secret, 2000))

@@ -5,10 +5,12 @@ Any compatible server is reached with the row `openai` and a base URL of its own
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +22,7 @@ class Scheme(enum.StrEnum):
     BEARER = "bearer"
     """`Authorization: Bearer …`."""
     API_KEY = "api-key"
-    """Header `api-key`, except for an Entra token: that is a JWT, which no key looks like, and goes as bearer."""
+    """Header `api-key`, except for an Entra token: what a command or an identity gave, or a JWT, goes as bearer."""
     NONE = "none"
     """Not at all."""
 
@@ -29,10 +31,11 @@ class Scheme(enum.StrEnum):
 class Provider:
     """One row.
 
-    `base_url` is the default, or `None` where the URL names a resource of the user's own and must be given.
-    `query` is appended to every URL. `tenancy`: the headers that name an
-    organisation and a project are sent. `embedded`: at its default base URL there is no server; an emulator in
-    this process answers.
+    `base_url` is the default, or `None` where the URL names a resource of the user's own and must be given, in the
+    shape of `example`; `path` is put behind one that has none. `below` has the kinds that are not at the base URL
+    itself but at a path below it. `query` is appended to every URL. `scope` is what an Entra token for it is for.
+    `guarded`: nothing is answered without a credential. `tenancy`: the headers that name an organisation and a project
+    are sent. `embedded`: at its default base URL there is no server; an emulator in this process answers.
     """
 
     name: str
@@ -41,17 +44,47 @@ class Provider:
     query: tuple[tuple[str, str], ...] = ()
     tenancy: bool = False
     embedded: bool = False
+    example: str = "https://threads.example/v1"
+    path: str = ""
+    below: Mapping[str, str] = dataclasses.field(default_factory=lambda: NOT_BELOW)
+    scope: str | None = None
+    guarded: bool = False
 
+    def address(self, base_url: str) -> str:
+        """Return where the API begins at a base URL (one that `parse_base_url` returned) as somebody gave it."""
+        return base_url if urlsplit(base_url).path else f"{base_url}{self.path}"
+
+
+NOT_BELOW: Mapping[str, str] = MappingProxyType({})
+_NEWER = MappingProxyType(
+    dict.fromkeys(
+        (
+            "conversation", "chat_completion", "eval",
+            "agent", "agent_session", "vault", "vault_credential", "automation",
+        ),
+        "/openai/v1",
+    )
+)  # fmt: skip
+"""Likely, not confirmed: of a Foundry project, the newer API is below its endpoint, as `GET /openai/v1/conversations`
+is (API.md). The threads, their family and the vector stores that they use are at the endpoint itself, which is
+confirmed for threads."""
 
 EMULATOR_URL = "http://emulator.invalid/v1"
 """No name ends in `.invalid` (RFC 2606), so a request that strays from the emulator reaches nobody."""
 
 _ROWS = (
     Provider("openai", "https://api.openai.com/v1", tenancy=True),
-    Provider("azure-openai", None, scheme=Scheme.API_KEY),
-    Provider("azure-foundry", None, query=(("api-version", "v1"),)),
+    Provider(
+        "azure-openai", None, scheme=Scheme.API_KEY, example="https://NAME.openai.azure.com", path="/openai/v1",
+        scope="https://cognitiveservices.azure.com/.default", guarded=True,
+    ),
+    Provider(
+        "azure-foundry", None, query=(("api-version", "v1"),), below=_NEWER,
+        example="https://RESOURCE.services.ai.azure.com/api/projects/PROJECT",
+        scope="https://ai.azure.com/.default", guarded=True,
+    ),
     Provider("emulator", EMULATOR_URL, scheme=Scheme.NONE, embedded=True),
-)
+)  # fmt: skip
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType({row.name: row for row in _ROWS})
 """Rows by the name that a settings file uses."""

@@ -18,7 +18,7 @@ from reconciler.gateway.answers import Unusable, complaint, echoes, metadata_of,
 from reconciler.model import Missing, Observed, Unread
 
 if TYPE_CHECKING:
-    from reconciler.gateway.answers import Answer
+    from reconciler.gateway.answers import Answer, Secrets
     from reconciler.kinds import Kind
     from reconciler.model import Json, Reading, Ref
 
@@ -39,17 +39,34 @@ _INVALID_URL = re.compile(r"Invalid URL \(|Cannot (?:GET|POST) /")
 _GONE = re.compile(r"not\W+found|no such|does(?:n.t| not) exist|unknown|no [\w ]+ found|deleted|expired", re.IGNORECASE)
 
 
+CLASSIC, CLASSIC_UNTIL = "Azure AI Foundry (classic)", "2027-03-31"
+"""Who serves the retired kinds for the longest, and until when (API.md)."""
+
+
+def retirement(kind: Kind, host: str) -> Fault | None:
+    """Return what there is to say of a kind that `host` has stopped serving, without asking it; `None` for others."""
+    if not kind.retired_at(host):
+        return None
+    successor = f"their successor there is {kind.successor}" if kind.successor else "they have no successor there"
+    message = (
+        f"{host} retired {kind.plural} on {kind.retired}, so no call is made for them: {successor} "
+        f"(`reconciler migrate` rewrites the manifests from threads to conversations); {CLASSIC} serves them until "
+        f"{CLASSIC_UNTIL} (provider: azure-foundry), and so do compatible servers (base_url)."
+    )
+    return Fault("unserved", message)
+
+
 class _Echoed(Exception):
     """The metadata of an answer holds our own credential: nothing of it may be kept, written or shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Judges answers about resources of one kind at one host; `secret` never shows in what it says."""
+    """Judges answers about resources of one kind at one host; `secret`, all of them, never shows in what it says."""
 
     kind: Kind
     host: str
-    secret: str = field(default="", repr=False)
+    secret: str | Secrets = field(default="", repr=False)
 
     def reading(self, ref: Ref, answer: Answer) -> Reading:
         """Return what a GET found; raise `TargetRefused` for 401, 403 and a used up quota."""

@@ -6,6 +6,9 @@ wrong translated to the most precise of httpx's exceptions.
 
 Left to itself, aiohttp sends a GET that loses its connection before any answer a second time, at once and below our
 layers. It is kept from that here: retries are decided above, in turn with the pace.
+
+What it would take from the environment by itself (`trust_env`) it is not left to, for that has credentials in it
+(`.netrc`). The proxy and the certificates to trust are read here, and what is wrong with them is told before any call.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import httpx
@@ -29,11 +32,20 @@ from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from reconciler import __version__
+from reconciler.errors import InvalidInput, Problem
 from reconciler.gateway.failures import CertificateRefused, HostUnknown, TlsFailed
+from reconciler.gateway.proxies import proxy_to
 from reconciler.gateway.transport import Whole
+from reconciler.words import shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
+
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.tracing import Trace
+
+    from reconciler.gateway.proxies import Proxy
 
     Found = list[ResolveResult] | Exception
 
@@ -41,6 +53,8 @@ KEEPALIVE = 30.0
 """Seconds that an idle connection is kept. Load balancers drop theirs after 60 or more; ours goes first."""
 AT_ONCE = 256 * 1024
 """Bytes of a body that is read in one go, where its length is told; what is longer is left to whoever bounds it."""
+_REMEMBERED = 64
+"""Sets of headers that are kept in aiohttp's form: one for each kind, and again with each token of a long run."""
 
 _TRANSLATIONS: tuple[tuple[type[BaseException], type[httpx.RequestError]], ...] = (
     # The first row that fits counts: aiohttp's timeouts are also its connection errors, and those are also OSErrors.
@@ -88,6 +102,8 @@ def _detail(error: BaseException) -> str:
 
 _NOT_YET_VALID, _EXPIRED, _OTHER_HOSTS = 9, 10, frozenset({62, 63, 64})
 """What OpenSSL (`X509_V_ERR_…`) calls a certificate out of its time, or made out to somebody else."""
+_NO_AUTHORITY = frozenset({18, 19, 20, 21})
+"""What it calls a certificate that leads to nobody who is trusted."""
 
 
 def _distrust(error: Exception) -> str:
@@ -98,9 +114,11 @@ def _distrust(error: Exception) -> str:
         return reason
     if code in (_NOT_YET_VALID, _EXPIRED):
         return f"{reason}; the server needs another one, or the clock of this machine is wrong"
-    named = os.environ.get("SSL_CERT_FILE", "")
-    if named and not os.path.isfile(named):  # noqa: PTH113 - a name with a null byte is no file either
+    named = _naming(os.environ)
+    if "SSL_CERT_FILE" in named and not _is_file(os.environ["SSL_CERT_FILE"]):
         return f"{reason}; SSL_CERT_FILE names a file that is not there"
+    if named:
+        return f"{reason}; the certificates that {' and '.join(named)} names do not vouch for it"
     return (
         f"{reason}; for a private certificate authority, name the file with its certificate in SSL_CERT_FILE, "
         "or add it to the system's store"
@@ -142,12 +160,21 @@ class WireTransport(httpx.AsyncBaseTransport):
     """Sends requests over aiohttp's connections; raises httpx's exceptions, and truthful ones.
 
     `connect` and `read` are seconds: for a connection with its TLS handshake, and without a byte of an answer. The
-    session begins with the first request, for it belongs to a loop.
+    session begins with the first request, for it belongs to a loop. Through a `proxy` goes nothing but TLS.
     """
 
-    def __init__(self, parallelism: int, context: ssl.SSLContext, connect: float | None, read: float | None) -> None:
+    def __init__(
+        self,
+        parallelism: int,
+        context: ssl.SSLContext,
+        connect: float | None,
+        read: float | None,
+        proxy: Proxy | None = None,
+    ) -> None:
         self._parallelism = parallelism
         self._context = context
+        self._proxy = proxy
+        self._through = _through(proxy) if proxy else {}
         # Not the wait for a free connection: that is our own parallelism, not the server's fault.
         self._timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=connect, sock_read=read)
         self._session: aiohttp.ClientSession | None = None
@@ -163,6 +190,7 @@ class WireTransport(httpx.AsyncBaseTransport):
                 headers=self._fields(request),
                 data=request.content or None,
                 allow_redirects=False,
+                **(self._through if request.url.scheme == "https" else {}),
             )
             return await _taken_back(response, request)
         except Exception as error:
@@ -178,13 +206,16 @@ class WireTransport(httpx.AsyncBaseTransport):
         if known is None:
             known = CIMultiDictProxy(CIMultiDict((name.decode("ascii"), value.decode("ascii")) for name, value in raw))
             if request.method == "GET":
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
                 self._known[raw] = known
         return known
 
     def _opened(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
+        connector = _Connector(
             limit=self._parallelism, keepalive_timeout=KEEPALIVE, ssl=self._context, resolver=Resolver()
         )
+        connector.proxy = self._proxy
         self._session = session = aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=self._timeout, auto_decompress=False
         )
@@ -215,6 +246,122 @@ async def _taken_back(response: aiohttp.ClientResponse, request: httpx.Request) 
         )
     body = await response.read()  # closes the connection where that fails
     return httpx.Response(response.status, headers=list(response.raw_headers), stream=Whole(body), request=request)
+
+
+# --- through a proxy --------------------------------------------------------------------------------------------------
+
+
+class NoTunnel(httpx.TransportError):
+    """The proxy opens no way to the server, and asked again it would not either: no `ProxyError`, which is retried."""
+
+
+def _through(proxy: Proxy) -> dict[str, Any]:
+    """Return what aiohttp has to know of a proxy with each request; the headers are those of CONNECT alone."""
+    headers = {"User-Agent": f"reconciler/{__version__}"}
+    if proxy.authorization:
+        headers["Proxy-Authorization"] = proxy.authorization
+    return {"proxy": URL(proxy.url), "proxy_headers": headers}
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Makes connections, with a bound on how long a proxy may take for one, and words for what goes wrong there.
+
+    aiohttp bounds each of its steps, but the answer to CONNECT not at all; and its errors do not tell whether it was
+    the proxy's or the server's. What comes after the connection is as it is without a proxy.
+    """
+
+    proxy: Proxy | None = None
+
+    async def _create_connection(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the name is aiohttp's
+    ) -> ResponseHandler:
+        proxy = self.proxy
+        if proxy is None or req.proxy is None:
+            return await super()._create_connection(req, traces, timeout)
+        # Two connections are made: to the proxy, and by the proxy to the server.
+        bound = None if timeout.sock_connect is None else 2 * timeout.sock_connect
+        try:
+            async with asyncio.timeout(bound):
+                return await super()._create_connection(req, traces, timeout)
+        except Exception as error:
+            truth = _untunnelled(error, proxy, req.host)
+            if truth is None:
+                raise
+        # Not from here to there: the errors of aiohttp have the headers of CONNECT with them, so the password.
+        raise truth
+
+
+def _untunnelled(error: Exception, proxy: Proxy, host: str) -> httpx.RequestError | None:
+    """Return the truth about a way through a proxy that did not come about; `None` for an error of another kind."""
+    which = f"the proxy {proxy.place} of {proxy.variable}"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        words = f"{which} {_refusal(error, proxy, host)}"
+        lasting = 400 <= error.status < 500 and error.status not in _PASSING
+        return NoTunnel(words) if lasting else httpx.ProxyError(words)
+    if isinstance(error, TimeoutError):
+        return httpx.ConnectTimeout(f"{which} did not open the way to {host}")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return httpx.ProxyError(f"the name of {which} cannot be resolved: {_detail(error).partition(': ')[2]}")
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
+        at_proxy = (error.host, error.port) == (proxy.host, proxy.port)
+        return _unconnected(error, which) if at_proxy else _unconnected_behind(error, which)
+    if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
+        return httpx.ProxyError(f"{which} answers no HTTP: {_detail(error)}")
+    if isinstance(error, aiohttp.ClientError | OSError):
+        return httpx.ProxyError(f"{which} broke off")
+    return None
+
+
+_PASSING = frozenset({408, 425, 429})
+"""What a proxy says where asking again may help, among what it says of the request."""
+_SCHEMES = re.compile(r"(?:^|,)\s*(Basic|Digest|Kerberos|Negotiate|NTLM)\b", re.ASCII | re.IGNORECASE)
+
+
+def _refusal(error: aiohttp.ClientHttpProxyError, proxy: Proxy, host: str) -> str:
+    """Return what a proxy says instead of opening a way; its own words are not repeated."""
+    if error.status == 407:
+        offers = error.headers.getall(hdrs.PROXY_AUTHENTICATE, []) if error.headers else []
+        offered = _SCHEMES.findall(",".join(offers))
+        if offered and "basic" not in map(str.lower, offered):
+            return f"takes no user and password, which is all that is sent here, but {', '.join(offered)} (407)"
+        if proxy.authorization:
+            return f"does not accept the user and password that {proxy.variable} has (407): correct them there"
+        return (
+            f"asks for a user and password (407): write them into {proxy.variable}, "
+            f"as {proxy.scheme}://USER:PASSWORD@{proxy.place}"
+        )
+    if error.status in {401, 403, 405}:
+        return f"does not let us through to {host} ({error.status}): have it allowed there, or write it into NO_PROXY"
+    if error.status in {502, 503, 504}:
+        return f"does not reach {host} ({error.status})"
+    return f"opens no way to {host}, it answers with {error.status}"
+
+
+def _unconnected(
+    error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError, which: str
+) -> httpx.RequestError:
+    """Return the truth about a proxy that cannot be talked to."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return NoTunnel(f"the certificate of {which} cannot be trusted: {_detail(error)}")
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return httpx.ProxyError(f"no TLS with {which}, which says https://: {_detail(error)}")
+    return httpx.ProxyError(f"no connection to {which}: {_detail(error)}")
+
+
+def _unconnected_behind(
+    error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError, which: str
+) -> httpx.RequestError:
+    """Return the truth about a server that cannot be talked to through an open way."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        inspected = getattr(error.certificate_error, "verify_code", 0) in _NO_AUTHORITY
+        hint = f" ({which} may look into TLS, and shows certificates of its own authority then)" if inspected else ""
+        return CertificateRefused(f"{_detail(error)}{hint}")
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return TlsFailed(f"{_detail(error)} (behind {which})")
+    return httpx.ProxyError(f"the way through {which} broke before there was TLS: {_detail(error)}")
 
 
 _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
@@ -273,23 +420,51 @@ def _looked_up(host: str, port: int, family: socket.AddressFamily) -> list[Resol
     ]
 
 
+def wire_to(
+    base_url: str, parallelism: int, *, connect: float | None = None, read: float | None = None
+) -> WireTransport:
+    """Return a transport to the server of a base URL, the way that the environment says.
+
+    Raises `InvalidInput` for a variable that names no proxy, or no certificates, that can be used. Otherwise as
+    `wire_transport`.
+    """
+    proxy = proxy_to(base_url, os.environ)
+    return wire_transport(parallelism, tls=base_url.startswith("https:"), connect=connect, read=read, proxy=proxy)
+
+
 def wire_transport(
-    parallelism: int, *, tls: bool, connect: float | None = None, read: float | None = None
+    parallelism: int,
+    *,
+    tls: bool,
+    connect: float | None = None,
+    read: float | None = None,
+    proxy: Proxy | None = None,
 ) -> WireTransport:
     """Return a transport with at most `parallelism` connections; timeouts are in seconds, `None` is no bound.
 
     Without `tls` no certificate authority is loaded, which takes longer than many a run over loopback.
     """
     context = trusting_the_system() if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return WireTransport(parallelism, context, connect, read)
+    return WireTransport(parallelism, context, connect, read, proxy)
 
+
+# --- whom to trust ----------------------------------------------------------------------------------------------------
 
 _HOLDS_NO_FILE = frozenset({"darwin", "win32"})
 """Systems whose store is a service that is asked about each certificate."""
+_OPENSSL = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""OpenSSL's own variables: the one that is set replaces its default, the other default stays."""
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""The variables of requests, a file or a folder; the first one that is set counts, where OpenSSL has none."""
 
 
 def trusting_the_system(platform: str = sys.platform) -> ssl.SSLContext:
-    """Return a context that trusts what the system trusts, or what SSL_CERT_FILE and SSL_CERT_DIR name in its place."""
+    """Return a context that trusts what the system trusts, or what variables of the environment name in its place.
+
+    Raises `InvalidInput` where they name no certificates at all: every call would fail.
+    """
+    if _naming(os.environ):
+        return _trusting_the_named(os.environ)
     import truststore
 
     context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -312,11 +487,74 @@ _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 
 
 def _is_empty(context: ssl.SSLContext) -> bool:
-    """Tell whether a context trusts nobody, and nobody has asked for that."""
-    if context.cert_store_stats()["x509"] or {"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys():
+    """Tell whether a context trusts nobody."""
+    if context.cert_store_stats()["x509"]:
         return False
     paths = ssl.get_default_verify_paths()
     if paths.cafile:
         return False
     # Of a folder, nothing is loaded before it is needed.
-    return not (paths.capath and any(_HASHED.fullmatch(file.name) for file in Path(paths.capath).iterdir()))
+    return not (paths.capath and _has_hashed(paths.capath))
+
+
+def _naming(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the variables that say whom to trust; one that is set to nothing says nothing."""
+    own = tuple(name for name in _OPENSSL if env.get(name))
+    return own or tuple(name for name in _BUNDLES if env.get(name))[:1]
+
+
+def _trusting_the_named(env: Mapping[str, str]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    named = _naming(env)
+    problems = {name: _trust(context, name, env[name]) for name in named}
+    if all(problems.values()):
+        raise InvalidInput(*(Problem("bad_variable", f"{name} {what}") for name, what in problems.items()))
+    usual = ssl.get_default_verify_paths()
+    if named == ("SSL_CERT_FILE",):
+        context.load_verify_locations(capath=usual.openssl_capath)
+    elif named == ("SSL_CERT_DIR",) and _is_file(usual.openssl_cafile):
+        context.load_verify_locations(cafile=usual.openssl_cafile)
+    return context
+
+
+def _trust(context: ssl.SSLContext, variable: str, path: str) -> str | None:
+    """Trust what a variable names; returns what is wrong with it, `None` for nothing."""
+    of_folders = variable == "SSL_CERT_DIR" or (variable in _BUNDLES and _is_folder(path))
+    return _trust_folders(context, path) if of_folders else _trust_file(context, path)
+
+
+def _trust_file(context: ssl.SSLContext, path: str) -> str | None:
+    if not _is_file(path):
+        there = os.path.exists(path)  # noqa: PTH110 - as below
+        return f"names {shown(path)}, and {'that is no file' if there else 'there is no such file'}"
+    try:
+        context.load_verify_locations(cafile=path)
+    except ssl.SSLError:
+        pass  # nothing is in it, or something else
+    except OSError as error:
+        return f"names {shown(path)}, which cannot be read ({error.strerror or error})"
+    return None if context.cert_store_stats()["x509"] else f"names {shown(path)}, and no certificate (PEM) is in it"
+
+
+def _trust_folders(context: ssl.SSLContext, paths: str) -> str | None:
+    """Trust what is in one folder, or in several: OpenSSL takes a list of them as PATH is one."""
+    if not any(_has_hashed(path) for path in paths.split(os.pathsep)):
+        words = "no certificate is there under a name that OpenSSL looks for (`openssl rehash` makes them)"
+        return f"names {shown(paths)}, and {words}"
+    context.load_verify_locations(capath=paths)
+    return None
+
+
+def _is_file(path: str) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - a name with a null byte is no file either
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - as above
+
+
+def _has_hashed(folder: str) -> bool:
+    try:
+        return any(_HASHED.fullmatch(file.name) for file in Path(folder).iterdir())
+    except (OSError, ValueError):
+        return False

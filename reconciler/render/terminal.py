@@ -48,7 +48,8 @@ def render(document: Document, room: Room = ANY_ROOM) -> str:
 
 def validation(document: Document, room: Room = ANY_ROOM) -> str:
     """Return what a validation found."""
-    return _text([*_errors(document.errors, room.width), *_summary(document, counts(document), room.width)])
+    told = [*_notes(document, room.width), *_errors(document.errors, room.width)]
+    return _text([*told, *_summary(document, counts(document), room.width)])
 
 
 def plan(document: Document, room: Room = ANY_ROOM) -> str:

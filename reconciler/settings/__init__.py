@@ -20,10 +20,12 @@ from reconciler.addresses import InsecureUrl, is_allowed, is_header_value, is_re
 from reconciler.dialects import DIALECTS, Dialect, Removals
 from reconciler.errors import InvalidInput, Location, Problem, ReconcilerError, WrongUsage
 from reconciler.gateway.providers import PROVIDERS, Provider
+from reconciler.gateway.sources import Command, Identity
 from reconciler.guard import Guards
 from reconciler.kinds import OPENAI_HOST, Kind
 from reconciler.manifest.files import name_of
 from reconciler.settings.file import (
+    HEADER_LINE,
     MANIFESTS,
     PARALLELISM,
     InvalidSettings,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from reconciler.gateway.sources import Source
     from reconciler.manifest.tree import YamlFile
 
 FILE_NAME = "reconciler.yaml"
@@ -98,8 +101,10 @@ class Target:
     """Where to reconcile, and how.
 
     `manifests` are paths below the root (or absolute); `writes` has the dialect of each kind, by name, that the file
-    tells. `mask` are globs of keys whose values nobody is shown. `confirm` has to be typed before an apply, in place of
-    yes. `location` is the place of its name in the settings file, `None` where the environment made it up.
+    tells. `key` is one way to a credential, `token` another. `headers` and `query` go with every call, and so do
+    `secret_headers`, which name the variables that have them. `mask` are globs of keys whose values nobody is shown.
+    `confirm` has to be typed before an apply, in place of yes. `location` is the place of its name in the settings
+    file, `None` where the environment made it up; `token_at` that of the field that names where tokens come from.
     """
 
     name: str
@@ -107,6 +112,10 @@ class Target:
     base_url: str
     root: Path
     key: Key | None = None
+    token: Source | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    secret_headers: tuple[tuple[str, str], ...] = ()
+    query: tuple[tuple[str, str], ...] = ()
     organization: str | None = None
     project: str | None = None
     manifests: tuple[Path, ...] = ()
@@ -120,6 +129,7 @@ class Target:
     mask: tuple[str, ...] = ()
     confirm: str | None = None
     location: Location | None = None
+    token_at: Location | None = None
     manifests_at: tuple[Location, ...] = ()
 
     @property
@@ -142,9 +152,11 @@ class Target:
         """Return the key, `None` where none is to be sent; it hides itself when printed.
 
         Raises `InvalidInput` where the host is none of those that the environment allows (before any key is looked at),
-        and where the variable has no key, or one that cannot stand in a header.
+        where a command would be run and none may be, and where the variable has no key, or one that cannot stand in a
+        header.
         """
         self._check_host(env)
+        self._check_command(env)
         if self.key is None:
             return None
         key = env.get(self.key.variable, "").strip()
@@ -159,6 +171,33 @@ class Target:
             )
             raise InvalidInput(Problem("bad_key", message, self.location))
         return SecretStr(key)
+
+    def headers_of(self, env: Mapping[str, str]) -> tuple[tuple[str, SecretStr], ...]:
+        """Return the headers whose values the environment has; they hide themselves when printed.
+
+        Raises `InvalidInput` for each variable that has none, or one that cannot stand in a header.
+        """
+        found = [(name, variable, env.get(variable, "").strip()) for name, variable in self.secret_headers]
+        problems = [self._bad_header(name, variable, text) for name, variable, text in found if not _is_line(text)]
+        if problems:
+            raise InvalidInput(*problems)
+        return tuple((name, SecretStr(text)) for name, _, text in found)
+
+    def _bad_header(self, name: str, variable: str, text: str) -> Problem:
+        if not text:
+            message = f"export {variable}: target {self.name} sends what this variable has as the header {name}"
+            return Problem("no_key", message, self.location)
+        message = f"what {variable} has cannot be sent as the header {name}: a line break or special character is in it"
+        return Problem("bad_key", message, self.location)
+
+    def _check_command(self, env: Mapping[str, str]) -> None:
+        if self.token is None or not self.token.runs_commands or env.get(COMMANDS_VARIABLE) == "1":
+            return
+        message = (
+            f"target {self.name} has a token_command, and a settings file alone makes nothing run: "
+            f"{COMMANDS_VARIABLE}=1 in the environment allows it"
+        )
+        raise InvalidInput(Problem("command_not_allowed", message, self.token_at or self.location))
 
     def _check_host(self, env: Mapping[str, str]) -> None:
         hosts = env.get(HOSTS_VARIABLE)
@@ -261,7 +300,7 @@ def _from_file(file: Path, asked: _Asked | None, env: Mapping[str, str]) -> Sett
     return Settings(
         file.parent,
         file,
-        _target_of_file(name, model.targets[name], document, file.parent, model.mask),
+        _target_of_file(name, model.targets[name], document, file.parent, env, model.mask),
         Guards(guards.max_changed, guards.max_removed, guards.at_least),
     )
 
@@ -316,11 +355,14 @@ def _check_remote(target: str, remote: str | None, document: YamlFile, root: Pat
     raise InvalidInput(Problem("command_not_allowed", message, document.location(place)))
 
 
-def _target_of_file(name: str, model: TargetModel, document: YamlFile, root: Path, mask: Sequence[str] = ()) -> Target:
+def _target_of_file(
+    name: str, model: TargetModel, document: YamlFile, root: Path, env: Mapping[str, str], mask: Sequence[str] = ()
+) -> Target:
     targets = document.root["targets"]
     node = targets[name]
     provider = PROVIDERS[model.provider]
-    base_url = model.base_url or provider.base_url or ""
+    base_url = provider.address(model.base_url) if model.base_url else provider.base_url or ""
+    named = next((node.keys_at[each] for each in ("token_command", "azure_identity") if each in node), None)
     listed = node.get("manifests")
     return Target(
         name,
@@ -328,6 +370,10 @@ def _target_of_file(name: str, model: TargetModel, document: YamlFile, root: Pat
         base_url,
         root,
         key=_key_of_file(model, provider, base_url),
+        token=_token_of_file(model, provider, root, env),
+        headers=tuple(model.headers.items()),
+        secret_headers=tuple(model.headers_env.items()),
+        query=tuple(model.query.items()),
         organization=model.organization,
         project=model.project,
         manifests=tuple(root / path for path in model.manifests),
@@ -341,6 +387,7 @@ def _target_of_file(name: str, model: TargetModel, document: YamlFile, root: Pat
         mask=(*mask, *model.mask),
         confirm=model.confirm,
         location=document.location(targets.keys_at[name]),
+        token_at=None if named is None else document.location(named),
         manifests_at=_places_of(listed, targets.keys_at[name], document, len(model.manifests)),
     )
 
@@ -356,7 +403,23 @@ def _key_of_file(model: TargetModel, provider: Provider, base_url: str) -> Key |
         return None
     if model.api_key_env is not None:
         return Key(model.api_key_env)
+    if model.token_command is not None or model.azure_identity:
+        return None
     return Key(API_KEY) if urlsplit(base_url).hostname == OPENAI_HOST else None
+
+
+def _token_of_file(model: TargetModel, provider: Provider, root: Path, env: Mapping[str, str]) -> Source | None:
+    """Return where tokens come from; nothing is run or asked for that."""
+    if model.token_command is not None:
+        return Command(tuple(model.token_command), root)
+    scope = model.token_scope or provider.scope
+    if not model.azure_identity or scope is None:
+        return None
+    return Identity(scope, commands=env.get(COMMANDS_VARIABLE) == "1")
+
+
+def _is_line(text: str) -> bool:
+    return HEADER_LINE.fullmatch(text) is not None
 
 
 def _target_of_environment(cwd: Path, env: Mapping[str, str], asked: _Asked | None) -> Target:

@@ -46,6 +46,26 @@ MANIFESTS = "manifests"
 """The folder of manifests where nothing else is said."""
 PARALLELISM = 16
 """Calls in flight where nothing else is said."""
+CREDENTIALS = ("api_key_env", "token_command", "azure_identity")
+"""The fields that name a credential: a target has one of them at most."""
+NOT_EMBEDDED = (
+    "base_url", *CREDENTIALS, "token_scope", "headers", "headers_env", "query", "organization", "project",
+)  # fmt: skip
+"""The fields that say nothing to an emulator in this process."""
+OWN_HEADERS = ("Authorization", "api-key", "Host", "OpenAI-Organization", "OpenAI-Project")
+"""Headers that other fields say: the key, the URL, the organisation and the project."""
+HTTP_HEADERS = (
+    "Connection", "Cookie", "Cookie2", "Date", "Expect", "Forwarded", "Keep-Alive", "Max-Forwards", "Range",
+    "Set-Cookie", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "Via",
+)  # fmt: skip
+"""Headers that belong to HTTP itself, to the body or to the way: a wrong one changes what a call means."""
+HTTP_FAMILIES = ("Accept", "Content-", "If-", "Proxy-", "Sec-")
+"""How the names of more of them begin."""
+PAGING = ("limit", "order", "after", "before")
+"""Parameters that say which page of a list is asked for."""
+
+HEADER_LINE = re.compile(r"^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$")
+"""The value of a header: visible ASCII, spaces only inside."""
 
 # -- Values -------------------------------------------------------------------------------------------------------
 
@@ -71,6 +91,35 @@ def _base_url(text: str) -> str:
         raise _refuse("insecure_url", str(error)) from None
     except ValueError as error:
         raise _refuse("bad_base_url", str(error)) from None
+
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+"""A token of RFC 9110 (5.6.2)."""
+
+
+def _header_name(name: str) -> str:
+    if _HEADER_NAME.fullmatch(name) is None:
+        raise _refuse("bad_header", f"{shown(name)} is no name of a header: letters, digits and - _ . only")
+    small = name.lower()
+    if small in map(str.lower, OWN_HEADERS):
+        fields = f"{', '.join(CREDENTIALS)}, base_url, organization and project"
+        raise _refuse("bad_header", f"the header {name} is not for this place: say it by {fields}")
+    if small in map(str.lower, HTTP_HEADERS) or small.startswith(tuple(map(str.lower, HTTP_FAMILIES))):
+        raise _refuse("bad_header", f"the header {name} belongs to HTTP itself: remove it")
+    return name
+
+
+def _query_name(name: str) -> str:
+    if re.fullmatch(r"[!-~]{1,100}", name) is None:
+        raise _refuse("bad_query", f"{shown(name)} is no name of a parameter: visible ASCII characters, no spaces")
+    if name in PAGING or name.startswith("metadata["):
+        raise _refuse("bad_query", f"the parameter {shown(name)} says which objects of a list are asked for: remove it")
+    return name
+
+
+def _any_case(text: str) -> str:
+    """Return a pattern for a text in upper or lower case."""
+    return "".join(f"[{char.upper()}{char.lower()}]" if char.isalpha() else re.escape(char) for char in text)
 
 
 def _percent(value: object) -> object:
@@ -113,10 +162,25 @@ _URL_SCHEMA: dict[str, Any] = {
     rf"|[Hh][Tt][Tt][Pp]://(?:[Ll][Oo][Cc][Aa][Ll][Hh][Oo][Ss][Tt]|127\.[0-9.]+|\[{_IN_HOST}+\])(?::[0-9]*)?)"
     r"(?:/[!\"$->@-\[\]-~]*)?$",
 }
+_NOT_THESE = "|".join(f"{_any_case(name)}$" for name in (*OWN_HEADERS, *HTTP_HEADERS))
+_NOT_THOSE = "|".join(map(_any_case, HTTP_FAMILIES))
+_HEADER_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "pattern": rf"^(?!{_NOT_THESE}|{_NOT_THOSE})[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,100}}$",
+}
+_QUERY_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "pattern": rf"^(?!(?:{'|'.join(PAGING)})$|metadata\[)[!-~]{{1,100}}$",
+}
 Percent = Annotated[float, BeforeValidator(_percent), Field(ge=0, le=100), WithJsonSchema(_PERCENT_SCHEMA)]
 PerMinute = Annotated[float, Field(gt=0)]
 TargetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)]
 HeaderText = Annotated[str, StringConstraints(pattern=HEADER_VALUE.pattern)]
+HeaderName = Annotated[str, AfterValidator(_header_name), WithJsonSchema(_HEADER_SCHEMA)]
+HeaderLine = Annotated[str, StringConstraints(pattern=HEADER_LINE.pattern, max_length=4096)]
+QueryName = Annotated[str, AfterValidator(_query_name), WithJsonSchema(_QUERY_SCHEMA)]
+QueryValue = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", max_length=1024)]
+Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", max_length=4096)]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Glob = Annotated[str, StringConstraints(min_length=1)]
@@ -171,6 +235,38 @@ class TargetModel(Strict):
         default=None,
         description="The name of the environment variable that has the key; a key itself is never written in a file.",
         examples=["THREADS_API_KEY"],
+    )
+    token_command: list[Argument] | None = Field(
+        default=None,
+        min_length=1,
+        description="The command that prints a token, or JSON with a token and its end; run without a shell in the "
+        "folder of this file, and only where RECONCILER_ALLOW_COMMANDS=1.",
+        examples=[["az", "account", "get-access-token", "--scope", "https://ai.azure.com/.default", "-o", "json"]],
+    )
+    azure_identity: bool | None = Field(
+        default=None,
+        description="Use the Azure identity of this machine, job or person; needs the extra reconciler[azure].",
+        examples=[True],
+    )
+    token_scope: HeaderText | None = Field(
+        default=None,
+        description="What the token of azure_identity is for, where the provider's own is not meant (another cloud).",
+        examples=["https://ai.azure.us/.default"],
+    )
+    headers: dict[HeaderName, HeaderLine] = Field(
+        default={},
+        description="Headers to send with every call, by name; a secret one belongs into headers_env.",
+        examples=[{"X-Team": "support"}],
+    )
+    headers_env: dict[HeaderName, VariableName] = Field(
+        default={},
+        description="Headers to send with every call, with the names of the environment variables that have them.",
+        examples=[{"Ocp-Apim-Subscription-Key": "SUBSCRIPTION_KEY"}],
+    )
+    query: dict[QueryName, QueryValue] = Field(
+        default={},
+        description="Parameters for the query of every call; they beat those that the provider asks for.",
+        examples=[{"api-version": "v1"}],
     )
     organization: HeaderText | None = Field(
         default=None, description="The organisation to act for, sent as a header.", examples=["org_1"]
@@ -379,12 +475,56 @@ def _across(document: YamlFile) -> Iterator[Problem]:
 def _misaddressed(provider: Provider, node: Map, at: Location, document: YamlFile) -> Iterator[Problem]:
     """Yield the fields that this provider needs and does not have, or has and cannot use."""
     if provider.base_url is None and node.get("base_url") is None:
-        message = f"base_url is missing: the provider {provider.name} has a URL of your own"
+        message = f"base_url is missing: the provider {provider.name} has a URL of your own, {provider.example}"
         yield Problem("missing_field", message, at)
-    for name in ("base_url", "api_key_env", "organization", "project") if provider.embedded else ():
-        if node.get(name) is not None:
+    for name in NOT_EMBEDDED if provider.embedded else ():
+        if _says(node, name):
             message = f"the provider {provider.name} runs in this process and takes no {name}: remove it"
             yield Problem("useless_field", message, document.location(node.keys_at[name]))
+    if not provider.embedded:
+        yield from _credentials(provider, node, at, document)
+        yield from _twice_sent(node, document)
+
+
+def _says(node: Map, name: str) -> bool:
+    """Tell whether a field says anything."""
+    return node.get(name) is not None and node.get(name) is not False
+
+
+def _credentials(provider: Provider, node: Map, at: Location, document: YamlFile) -> Iterator[Problem]:
+    """Yield what is wrong with what a target calls its credential: none where one is due, more than one, no scope."""
+    named = sorted((name for name in CREDENTIALS if _says(node, name)), key=node.keys_at.__getitem__)
+    if provider.guarded and not named and not node.get("headers_env"):
+        message = (
+            f"a credential is missing: the provider {provider.name} needs api_key_env: NAME (the variable that has the "
+            "key or token), token_command: [az, account, get-access-token, ...], or azure_identity: true"
+        )
+        yield Problem("missing_field", message, at)
+    for name in named[1:]:
+        message = f"{name} is one credential too many, for {named[0]} names one: keep one of the two"
+        yield Problem("two_credentials", message, document.location(node.keys_at[name]))
+    if _says(node, "azure_identity") and provider.scope is None and node.get("token_scope") is None:
+        message = f"token_scope is missing: what a token for the provider {provider.name} is for, nobody knows"
+        yield Problem("missing_field", message, document.location(node.keys_at["azure_identity"]))
+    if _says(node, "token_scope") and not _says(node, "azure_identity"):
+        message = "token_scope says what azure_identity asks for, and there is none here: remove it"
+        yield Problem("useless_field", message, document.location(node.keys_at["token_scope"]))
+
+
+def _twice_sent(node: Map, document: YamlFile) -> Iterator[Problem]:
+    """Yield headers that are named twice: upper and lower case are alike."""
+    first: dict[str, Location] = {}
+    maps = [part for part in (node.get("headers"), node.get("headers_env")) if isinstance(part, Map)]
+    for part in maps:
+        for name in part:
+            place = document.location(part.keys_at[name])
+            known = first.setdefault(name.lower(), place)
+            if known != place:
+                message = (
+                    f"the header {shown(name)} is sent twice, first in line {known.line}, column {known.column}: keep "
+                    "one of the two (upper and lower case are alike)"
+                )
+                yield Problem("duplicate_key", message, place)
 
 
 _EXPECTED = {
@@ -394,6 +534,12 @@ _EXPECTED = {
     "provider": f"one of {', '.join(PROVIDERS)}",
     "base_url": "a URL",
     "api_key_env": "the name of an environment variable; a key itself is never written in a file",
+    "token_command": "a list of texts: a program and its arguments",
+    "azure_identity": "true or false",
+    "token_scope": "a scope without spaces",
+    "headers": "a map of names and texts (visible ASCII, spaces only inside; in quotes where YAML sees something else)",
+    "headers_env": "a map of names and environment variables; the values themselves are never written in a file",
+    "query": "a map of names and texts on one line (in quotes where YAML would take one for something else)",
     "organization": "an id without spaces",
     "project": "an id without spaces",
     "manifests": "a list of files and folders, at least one",

@@ -6,13 +6,14 @@ key; `reconciler validate` does.
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from reconciler.dialects import DIALECTS, Removal
 from reconciler.gateway.providers import PROVIDERS
 from reconciler.kinds import KINDS
 from reconciler.manifest.jsonschema import DRAFT, NULL, described
-from reconciler.settings.file import SettingsModel
+from reconciler.settings.file import CREDENTIALS, NOT_EMBEDDED, SettingsModel
 
 if TYPE_CHECKING:
     from reconciler.dialects import Dialect
@@ -25,7 +26,6 @@ _REMOVED = {
     Removal.EMPTY: "a key is removed by sending the empty string",
     Removal.IMPOSSIBLE: "no key can be removed",
 }
-_EMBEDDED_LACKS = ("base_url", "api_key_env", "organization", "project")
 
 
 def settings_schema() -> Schema:
@@ -46,7 +46,14 @@ def settings_schema() -> Schema:
         values["description"] = f"How updates of kind {name} work there."
         values["enumDescriptions"] = [_dialect(row) for row in DIALECTS.values()]
         values["examples"] = [KINDS[name].writes.name]
-    target["allOf"] = [_if_provider(row) for row in PROVIDERS.values() if _asks_for_more(row)]
+    fields["headers"]["propertyNames"]["patternErrorMessage"] = _HEADER
+    fields["headers_env"]["propertyNames"]["patternErrorMessage"] = _HEADER
+    target["allOf"] = [
+        *(_if_provider(row) for row in PROVIDERS.values() if _asks_for_more(row)),
+        *({"not": {"allOf": [_says(one), _says(other)]}} for one, other in combinations(CREDENTIALS, 2)),
+        {"if": _says("token_scope"), "then": _says("azure_identity")},
+        {"if": {"allOf": [_says("azure_identity"), _one_of_those_without_a_scope()]}, "then": _says("token_scope")},
+    ]
     return {"$schema": DRAFT, **schema}
 
 
@@ -66,15 +73,36 @@ def _dialect(row: Dialect) -> str:
     return f"A call carries {sent}; {_REMOVED[row.removal]}."
 
 
+_HEADER = "The name of a header, none that belongs to HTTP itself or that another field says"
+
+
+def _says(name: str) -> Schema:
+    """Return what holds where a field says anything."""
+    return {"required": [name], "properties": {name: {"not": {"enum": [None, False]}}}}
+
+
+def _one_of_those_without_a_scope() -> Schema:
+    names = [row.name for row in PROVIDERS.values() if row.scope is None and not row.embedded]
+    return {"required": ["provider"], "properties": {"provider": {"enum": names}}}
+
+
 def _asks_for_more(row: Provider) -> bool:
     return row.embedded or row.base_url is None
+
+
+def _nothing(name: str) -> Schema:
+    """Return what a field may hold that says nothing."""
+    return {"enum": [None, False]} if name == "azure_identity" else NULL
 
 
 def _if_provider(row: Provider) -> Schema:
     """Return what else holds for a target of this provider."""
     if row.embedded:
         message = f"the provider {row.name} runs in this process and takes none"
-        then: Schema = {"properties": {name: {**NULL, "errorMessage": message} for name in _EMBEDDED_LACKS}}
+        then: Schema = {"properties": {name: {**_nothing(name), "errorMessage": message} for name in NOT_EMBEDDED}}
     else:
         then = {"required": ["base_url"], "properties": {"base_url": {"type": "string"}}}
+        if row.guarded:
+            some = {"required": ["headers_env"], "properties": {"headers_env": {"minProperties": 1}}}
+            then["anyOf"] = [*map(_says, CREDENTIALS), some]
     return {"if": {"required": ["provider"], "properties": {"provider": {"const": row.name}}}, "then": then}

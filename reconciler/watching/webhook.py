@@ -1,7 +1,8 @@
 """Who is told when drift appears and when it is gone: one URL, which is a secret, and one small JSON object.
 
-Nothing is sent anywhere but to that URL: no redirect is followed, no proxy asked, and no credential of the target goes
-along. How long a delivery takes is bounded, whatever the other side does.
+Nothing is sent anywhere but to that URL: no redirect is followed, and no credential of the target goes along. A proxy
+may be on the way, which is told the host and sees bytes under TLS. How long a delivery takes is bounded, whatever the
+other side does.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from reconciler import __version__
 from reconciler.addresses import is_allowed, is_loopback
+from reconciler.errors import InvalidInput
 from reconciler.watching.course import NAMED
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ BETWEEN = 0.5
 _LOOK = 0.05
 """Seconds between two looks whether to go on."""
 _URL = re.compile(r"[\x21-\x7e]+")
+_NO_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
+"""How http.client says what a proxy has answered; what follows is the proxy's own words."""
 
 
 class UnfitUrl(ValueError):
@@ -62,6 +66,36 @@ class Hook:
     port: int | None
     tls: bool
     path: str = field(repr=False)
+
+    @property
+    def origin(self) -> str:
+        """Return scheme, host and port as a URL, which is no secret."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}{f':{self.port}' if self.port else ''}"
+
+
+class Proxy(Protocol):
+    """A proxy on the way (see `gateway.proxies`); what `authorization` says is a secret for it alone."""
+
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`: how it is talked to."""
+
+    @property
+    def host(self) -> str:
+        """Its name or address."""
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+
+    @property
+    def authorization(self) -> str | None:
+        """What its header says of user and password."""
+
+    @property
+    def place(self) -> str:
+        """Host and port, as people are told."""
 
 
 def parse_hook(url: str, allowed: str | None) -> Hook:
@@ -139,12 +173,14 @@ class Messenger:
 class Sender:
     """Sends events to a webhook, one call at a time.
 
-    `trust` makes what a certificate is held against. `wait` waits so many seconds, and tells whether to go on.
+    `trust` makes what a certificate is held against. `wait` waits so many seconds, and tells whether to go on. A
+    `proxy` is for https alone.
     """
 
     hook: Hook
     trust: Callable[[], ssl.SSLContext]
     wait: Callable[[float], bool]
+    proxy: Proxy | None = None
     _last: _Call | None = None
 
     def __call__(self, content: Mapping[str, object]) -> None:
@@ -163,7 +199,7 @@ class Sender:
         """Make one call, and wait for it no longer than agreed: a lookup of a name cannot be broken off."""
         if self._last is not None and self._last.thread.is_alive():
             raise Undelivered("an earlier call has not ended yet")
-        self._last = call = _Call(self.hook, body, self.trust)
+        self._last = call = _Call(self.hook, body, self.trust, self.proxy)
         call.thread.start()
         begun, spent = time.monotonic(), 0.0
         while call.thread.is_alive() and spent < PATIENCE and (spent < LAST or self.wait(0)):
@@ -179,9 +215,9 @@ class Sender:
 class _Call:
     """One call, in a thread of its own."""
 
-    def __init__(self, hook: Hook, body: bytes, trust: Callable[[], ssl.SSLContext]) -> None:
+    def __init__(self, hook: Hook, body: bytes, trust: Callable[[], ssl.SSLContext], proxy: Proxy | None) -> None:
         self.error: Undelivered | None = None
-        self.thread = threading.Thread(target=self._run, args=(hook, body, trust), name="webhook", daemon=True)
+        self.thread = threading.Thread(target=self._run, args=(hook, body, trust, proxy), name="webhook", daemon=True)
         self._connection: http.client.HTTPConnection | None = None
 
     def end(self) -> None:
@@ -189,34 +225,64 @@ class _Call:
         with contextlib.suppress(AttributeError, OSError):  # there is none yet, or it is gone
             self._connection.sock.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
 
-    def _run(self, hook: Hook, body: bytes, trust: Callable[[], ssl.SSLContext]) -> None:
+    def _run(self, hook: Hook, body: bytes, trust: Callable[[], ssl.SSLContext], proxy: Proxy | None) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
         try:
-            self._post(hook, body, trust)
+            self._post(hook, body, trust, proxy)
         except Undelivered as error:
             self.error = error
         except Exception as error:  # noqa: BLE001 - of any kind: its text may hold the URL, its class does not
             self.error = Undelivered(_reason(error))
 
-    def _post(self, hook: Hook, body: bytes, trust: Callable[[], ssl.SSLContext]) -> None:
-        if hook.tls:
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                hook.host, hook.port, timeout=PATIENCE, context=trust()
-            )
-        else:
-            connection = http.client.HTTPConnection(hook.host, hook.port, timeout=PATIENCE)
-        self._connection = connection
+    def _post(self, hook: Hook, body: bytes, trust: Callable[[], ssl.SSLContext], proxy: Proxy | None) -> None:
+        self._connection = connection = _connection(hook, trust, proxy)
         with contextlib.closing(connection):
-            headers = {"Content-Type": "application/json", "User-Agent": f"reconciler/{__version__}"}
+            if hook.tls and proxy is not None:
+                _tunnel(connection, proxy)
+            headers = {"Content-Type": "application/json", "User-Agent": _AGENT}
             connection.request("POST", hook.path, body, {**headers, "Connection": "close"})
             _judge(connection.getresponse().status)
+
+
+_AGENT = f"reconciler/{__version__}"
+
+
+def _connection(hook: Hook, trust: Callable[[], ssl.SSLContext], proxy: Proxy | None) -> http.client.HTTPConnection:
+    """Return a connection that is still to be made."""
+    if not hook.tls:
+        return http.client.HTTPConnection(hook.host, hook.port, timeout=PATIENCE)
+    if proxy is None:
+        return http.client.HTTPSConnection(hook.host, hook.port, timeout=PATIENCE, context=trust())
+    if proxy.scheme != "http":
+        # TLS within TLS is beyond http.client.
+        raise Undelivered(f"the proxy {proxy.place} is an https:// one: name an http:// one", passing=False)
+    connection = http.client.HTTPSConnection(proxy.host, proxy.port, timeout=PATIENCE, context=trust())
+    authorization = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
+    connection.set_tunnel(hook.host, hook.port or 443, {"User-Agent": _AGENT, **authorization})
+    return connection
+
+
+def _tunnel(connection: http.client.HTTPConnection, proxy: Proxy) -> None:
+    """Connect through a proxy. Raises `Undelivered` with its place."""
+    try:
+        connection.connect()
+    except Exception as error:
+        refused = _NO_TUNNEL.match(str(error))
+        if refused is None:
+            raise Undelivered(f"by the proxy {proxy.place}: {_reason(error)}") from error
+        status = int(refused[1])
+        raise Undelivered(f"the proxy {proxy.place} answers with {status}", passing=_is_passing(status)) from error
 
 
 def _judge(status: int) -> None:
     if 300 <= status < 400:
         raise Undelivered(f"it answers with {status}, and no redirect is followed", passing=False)
     if status >= 400:
-        raise Undelivered(f"it answers with {status}", passing=status in {408, 425, 429} or status >= 500)
+        raise Undelivered(f"it answers with {status}", passing=_is_passing(status))
+
+
+def _is_passing(status: int) -> bool:
+    return status in {408, 425, 429} or status >= 500
 
 
 def _reason(error: Exception) -> str:
@@ -224,4 +290,6 @@ def _reason(error: Exception) -> str:
         return f"no answer within {PATIENCE:g} s"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, InvalidInput):
+        return str(error)  # of the environment, which has no part of the URL
     return type(error).__name__

@@ -360,9 +360,13 @@ def test_every_setting_is_in_the_settings_and_every_one_that_is_a_comment_is_val
     text = OPTIONAL.sub(r"\1\2", begun.read("reconciler.yaml"))
     content = parsed(text)
     assert content.keys() == SettingsModel.model_fields.keys()
-    assert content["targets"].keys() == {"local", "production"}
+    assert content["targets"].keys() == {"local", "production", "foundry", "azure"}
     production = content["targets"]["production"]
-    assert production.keys() == TargetModel.model_fields.keys()
+    # One credential is all that a target has; the others are shown where they are mostly used.
+    assert TargetModel.model_fields.keys() - production.keys() == {"token_command", "azure_identity", "token_scope"}
+    assert {"token_command", "azure_identity", "token_scope"} <= {
+        name for target in content["targets"].values() for name in target
+    }
     assert production["rate"].keys() == RateModel.model_fields.keys()
     assert production["timeouts"].keys() == TimeoutsModel.model_fields.keys()
     assert content["guards"].keys() == GuardsModel.model_fields.keys()
@@ -370,7 +374,8 @@ def test_every_setting_is_in_the_settings_and_every_one_that_is_a_comment_is_val
     assert begun.run("validate").code == 0
     begun.git("init", "-q")
     begun.git("remote", "add", "origin", "https://git.example/x.git")
-    assert begun.run("validate --target production").code == 0
+    for target in ("production", "foundry", "azure"):
+        assert begun.run(f"validate --target {target}").code == 0
 
 
 def test_every_line_of_the_manifest_that_is_a_comment_is_valid(begun):

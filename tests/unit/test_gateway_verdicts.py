@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.errors import ApiError, TargetRefused
 from reconciler.gateway.answers import Answer
-from reconciler.gateway.verdicts import Judge
+from reconciler.gateway.verdicts import Judge, retirement
 from reconciler.kinds import KINDS
 from reconciler.model import Missing, Observed, Ref, Unread
 
@@ -311,3 +311,23 @@ def test_a_map_with_our_own_credential_is_neither_read_nor_taken_for_written(sta
 def test_a_map_without_it_is_observed_with_a_long_credential_too():
     held = {"a": "b\\c", "n": {"deep": ["x"]}}
     assert judge(secret=LONG_KEY).reading(THREAD, answer({"metadata": held})) == Observed(held)
+
+
+# --- retired kinds ----------------------------------------------------------------------------------------------------
+
+RETIRED = [name for name, kind in KINDS.items() if kind.retired]
+
+
+@pytest.mark.parametrize("name", RETIRED)
+def test_a_retired_kind_is_told_with_all_the_ways_on(name):
+    kind = KINDS[name]
+    fault = retirement(kind, "api.openai.com")
+    assert (fault.code, fault.status) == ("unserved", None)
+    ways = (kind.plural, kind.retired, kind.successor, "Azure AI Foundry (classic)", "2027-03-31", "azure-foundry")
+    assert [way for way in (*ways, "`reconciler migrate`", "compatible servers") if way not in fault.message] == []
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_nothing_is_retired_elsewhere_nor_what_is_served(name):
+    assert retirement(KINDS[name], "threads.example") is None
+    assert (retirement(KINDS[name], "api.openai.com") is None) is (KINDS[name].retired is None)

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import gc
 import gzip
+import os
 import shutil
 import socket
 import ssl
@@ -23,6 +24,7 @@ import trustme
 import truststore
 from aiohttp.http_exceptions import BadStatusLine
 
+from reconciler.errors import InvalidInput
 from reconciler.gateway.failures import CertificateRefused, HostUnknown, TlsFailed
 from reconciler.gateway.transport import AnswerTooLarge, BodyTransport, body_of
 from reconciler.gateway.wire import _TRANSLATIONS, Resolver, translated, trusting_the_system, wire_transport
@@ -139,6 +141,19 @@ def test_no_more_connections_are_open_than_calls_may_be_in_flight():
     assert asyncio.run(run()) <= 2
 
 
+def test_headers_that_change_in_a_long_run_are_not_kept_for_ever():
+    async def run():
+        async with Server((GOOD, "keep")).running() as server, wire_transport(1, tls=False) as wire:
+            for turn in range(300):
+                headers = {"Authorization": f"Bearer token-{turn}"}
+                await wire.handle_async_request(httpx.Request("GET", server.url, headers=headers))
+            return len(wire._known), server.heads
+
+    kept, heads = asyncio.run(run())
+    assert 0 < kept < 100
+    assert all(f"Bearer token-{turn}\r".encode() in head for turn, head in enumerate(heads))
+
+
 FAILURES = {
     "hangs up": ((b"", "close"), httpx.RemoteProtocolError, "Server disconnected"),
     "resets": ((b"", "reset"), httpx.ReadError, "reset by peer"),
@@ -245,7 +260,7 @@ FAR_AWAY = dt.datetime(2999, 1, 1, tzinfo=dt.UTC)
 
 @pytest.fixture(autouse=True)
 def _no_store_of_the_user(monkeypatch):
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -257,9 +272,9 @@ def authority(tmp_path):
     return path
 
 
-def certificate(*names, **times):
+def certificate(*names, authority=AUTHORITY, **times):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    AUTHORITY.issue_cert(*names, **times).configure_cert(context)
+    authority.issue_cert(*names, **times).configure_cert(context)
     return context
 
 
@@ -296,18 +311,97 @@ def test_a_certificate_that_the_named_folder_vouches_for_is_trusted(authority, m
     (tmp_path / "store").mkdir()
     authority.rename(tmp_path / "store" / f"{name}.0")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
-    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "store"))
+    monkeypatch.setenv("SSL_CERT_DIR", f"{tmp_path / 'none'}{os.pathsep}{tmp_path / 'store'}")
+    assert ask_securely(certificate("127.0.0.1")) == 200
+    with pytest.raises(CertificateRefused, match="SSL_CERT_FILE names a file that is not there"):
+        ask_securely(certificate("127.0.0.1", authority=trustme.CA()))
+    monkeypatch.delenv("SSL_CERT_FILE")
+    assert ask_securely(certificate("127.0.0.1")) == 200
+    monkeypatch.delenv("SSL_CERT_DIR")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "store"))
     assert ask_securely(certificate("127.0.0.1")) == 200
 
 
-def test_an_authority_that_nobody_knows_is_refused_with_what_helps(tmp_path, monkeypatch):
+def test_an_authority_that_nobody_knows_is_refused_with_what_helps():
     with pytest.raises(
         CertificateRefused, match=r"unable to get local issuer certificate; .* in SSL_CERT_FILE, or add"
     ):
         ask_securely(certificate("127.0.0.1"))
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
-    with pytest.raises(CertificateRefused, match="SSL_CERT_FILE names a file that is not there"):
+
+
+CRL_ONLY = """-----BEGIN X509 CRL-----
+MIIBBTCBrAIBATAKBggqhkjOPQQDAjANMQswCQYDVQQDDAJjYRcNMjYwMTAxMDAwMDAwWhcNMjcwMTAx
+-----END X509 CRL-----
+"""
+
+
+@pytest.mark.parametrize(
+    ("variable", "content", "words"),
+    [
+        (variable, content, words)
+        for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+        for content, words in {
+            None: "there is no such file",
+            "a folder": "that is no file",
+            "": r"no certificate \(PEM\) is in it",
+            "hello\x1b[31m": r"no certificate \(PEM\) is in it",
+            CRL_ONLY: r"no certificate \(PEM\) is in it",
+        }.items()
+        if content != "a folder" or variable == "SSL_CERT_FILE"
+    ],
+)
+def test_a_variable_that_names_no_certificate_is_told_before_any_call(variable, content, words, tmp_path, monkeypatch):
+    path = tmp_path / "own.pem"
+    if content == "a folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_text(content)
+    monkeypatch.setenv(variable, str(path))
+    with pytest.raises(InvalidInput, match=f"^{variable} names .*, and {words}$") as caught:
+        wire_transport(1, tls=True)
+    assert [problem.code for problem in caught.value.problems()] == ["bad_variable"]
+    wire_transport(1, tls=False)  # whom to trust is no question there
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"])
+def test_a_folder_without_certificates_is_told_before_any_call(variable, authority, monkeypatch):
+    monkeypatch.setenv(variable, str(authority.parent))  # the file is there, and not under the name that counts
+    with pytest.raises(InvalidInput, match=rf"^{variable} names .* \(`openssl rehash` makes them\)$"):
+        wire_transport(1, tls=True)
+
+
+def test_openssls_variables_beat_those_of_requests_which_beat_those_of_curl(authority, monkeypatch, tmp_path):
+    monkeypatch.setenv("CURL_CA_BUNDLE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority))
+    assert ask_securely(certificate("127.0.0.1")) == 200
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    assert ask_securely(certificate("127.0.0.1")) == 200
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.setenv(name, "")  # says nothing
+    with pytest.raises(InvalidInput, match="^CURL_CA_BUNDLE names"):
+        wire_transport(1, tls=True)
+
+
+def test_a_bundle_is_trusted_in_place_of_the_systems_store(tmp_path, monkeypatch):
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(other)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(other))
+    assert trusting_the_system().cert_store_stats()["x509"] == 1
+    assert trusting_the_system("darwin").cert_store_stats()["x509"] == 1
+    with pytest.raises(CertificateRefused, match="the certificates that REQUESTS_CA_BUNDLE names do not vouch for it"):
         ask_securely(certificate("127.0.0.1"))
+
+
+def test_one_of_two_variables_that_names_certificates_is_enough(authority, monkeypatch, tmp_path):
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    assert ask_securely(certificate("127.0.0.1")) == 200
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    with pytest.raises(InvalidInput) as caught:
+        wire_transport(1, tls=True)
+    told = [problem.message.partition(" ")[0] for problem in caught.value.problems()]
+    assert told == ["SSL_CERT_FILE", "SSL_CERT_DIR"]
 
 
 @pytest.mark.parametrize(
@@ -344,16 +438,15 @@ def test_where_the_store_is_a_service_it_is_asked_about_every_certificate():
 
 @pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="the store is no file there")
 @pytest.mark.parametrize(
-    ("there", "named", "brought"),
+    ("there", "brought"),
     [
-        ([], False, True),
-        (["certs/", "certs/README"], False, True),  # nothing that OpenSSL would look into
-        (["certs/", "certs/0a1b2c3d.0"], False, False),
-        (["cert.pem"], False, False),
-        ([], True, False),
+        ([], True),
+        (["certs/", "certs/README"], True),  # nothing that OpenSSL would look into
+        (["certs/", "certs/0a1b2c3d.0"], False),
+        (["cert.pem"], False),
     ],
 )
-def test_only_a_system_without_any_store_gets_one_from_us(there, named, brought, tmp_path, monkeypatch):
+def test_only_a_system_without_any_store_gets_one_from_us(there, brought, tmp_path, monkeypatch):
     monkeypatch.setattr(truststore.SSLContext, "wrap_bio", lambda *_, **__: None)  # finds nothing
     for name in there:
         (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
@@ -362,8 +455,6 @@ def test_only_a_system_without_any_store_gets_one_from_us(there, named, brought,
         cafile=file and str(tmp_path / file), capath=folder and str(tmp_path / folder)
     )
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: places)
-    if named:
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
     assert bool(trusting_the_system().cert_store_stats()["x509"]) is brought
 
 

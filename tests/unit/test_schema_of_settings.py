@@ -22,8 +22,9 @@ from reconciler.settings.jsonschema import settings_schema
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = [text for text in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "targets:" in text]
-BEYOND_CODES = {"unknown_target", "secret_like", "bad_base_url", "insecure_url"}
-"""What no schema can know: names that stand elsewhere in the file, what looks like a key, ports and hosts of URLs."""
+BEYOND_CODES = {"unknown_target", "secret_like", "bad_base_url", "insecure_url", "duplicate_key"}
+"""What no schema can know: names that stand elsewhere in the file, what looks like a key, ports and hosts of URLs, and
+headers that are one name in upper and lower case."""
 
 SCHEMA = settings_schema()
 VALIDATOR = jsonschema.Draft7Validator(SCHEMA)
@@ -90,7 +91,48 @@ def test_settings_of_the_readme_are_accepted(text):
         (target(provider="openia"), False),
         (target(provider="azure-openai"), False),
         (target(provider="azure-openai", base_url=None), False),
-        (target(provider="azure-foundry", base_url="https://x.example/v1"), True),
+        (target(provider="azure-foundry", base_url="https://x.example/v1"), False),
+        (target(provider="azure-foundry", base_url="https://x.example/v1", api_key_env="KEY"), True),
+        (target(provider="azure-foundry", base_url="https://x.example/v1", api_key_env=None), False),
+        (target(provider="azure-foundry", base_url="https://x.example/v1", azure_identity=True), True),
+        (target(provider="azure-foundry", base_url="https://x.example/v1", azure_identity=False), False),
+        (target(provider="azure-openai", base_url="https://x.example", headers_env={"X-Key": "KEY"}), True),
+        (target(provider="azure-openai", base_url="https://x.example", headers_env={}), False),
+        (target(provider="azure-openai", base_url="https://x.example", token_command=["az", "x"]), True),
+        (target(token_command=[]), False),
+        (target(token_command=[""]), False),
+        (target(token_command="az"), False),
+        (target(token_command=["az"], api_key_env="KEY"), False),
+        (target(token_command=["az"], api_key_env=None, azure_identity=False), True),
+        (target(token_command=["az"], azure_identity=True, token_scope="s"), False),
+        (target(azure_identity=True), False),
+        (target(azure_identity=True, token_scope="api://x/.default"), True),
+        (target(azure_identity="true", token_scope="s"), False),
+        (target(token_scope="s"), False),
+        (target(headers={"X-A": "a b", "User-Agent": "me", "OpenAI-Beta": "x"}), True),
+        (target(headers={"X-A": " a"}), False),
+        (target(headers={"X-A": ""}), False),
+        (target(headers={"X-A": "é"}), False),
+        (target(headers={"X-A": 5}), False),
+        (target(headers={"X A": "a"}), False),
+        (target(headers={"": "a"}), False),
+        (target(headers={"hOST": "a"}), False),
+        (target(headers={"Hostess": "a"}), True),
+        (target(headers={"aPI-kEY": "a"}), False),
+        (target(headers={"content-Anything": "a"}), False),
+        (target(headers={"accept": "a"}), False),
+        (target(headers=None), False),
+        (target(headers_env={"X-A": "A KEY"}), False),
+        (target(headers_env={"Authorization": "KEY"}), False),
+        (target(query={"api-version": "", "x[y]": "é &=?#"}), True),
+        (target(query={"limit": "5"}), False),
+        (target(query={"limits": "5"}), True),
+        (target(query={"metadata[a]": "5"}), False),
+        (target(query={"a b": "5"}), False),
+        (target(query={"a": "5\n"}), False),
+        (target(query={"a": 5}), False),
+        (target(provider="emulator", headers={"X-A": "a"}), False),
+        (target(provider="emulator", azure_identity=False), True),
         (target(provider="emulator", base_url=None), True),
         (target(provider="emulator", base_url="https://x.example/v1"), False),
         (target(provider="emulator", api_key_env="KEY"), False),
@@ -167,6 +209,9 @@ def test_the_schema_agrees_with_the_checks(content, fits):
         {**target(), "default_target": "other"},
         target(base_url="https://x.example:x"),
         target(confirm="sk-proj-" + "a1B2" * 12),
+        target(headers={"X-Key": "sk-proj-" + "a1B2" * 12}),
+        target(headers={"X-A": "a", "x-a": "b"}),
+        target(headers={"X-A": "a"}, headers_env={"x-a": "B"}),
     ],
 )
 def test_what_no_schema_can_know_is_left_to_the_checks(content):
@@ -188,6 +233,14 @@ FIELDS = {
     "provider": st.sampled_from([*PROVIDERS, "opnai"]),
     "base_url": st.one_of(st.none(), URLS, st.just("https://x.example/v1")),
     "api_key_env": st.sampled_from([None, "KEY", "1KEY", 5]),
+    "token_command": st.sampled_from([None, ["az"], [], ["", "x"]]),
+    "azure_identity": st.sampled_from([None, True, False, 1]),
+    "token_scope": st.sampled_from([None, "s", "s s"]),
+    "headers": st.dictionaries(st.sampled_from(["X-A", "x-a", "Host", "X A", "TE"]), st.sampled_from(["a", "a ", "é"])),
+    "headers_env": st.dictionaries(
+        st.sampled_from(["X-A", "cookie", "X-B"]), st.sampled_from(["A", "A B"]), max_size=1
+    ),
+    "query": st.dictionaries(st.sampled_from(["a", "after", "metadata[x]", ""]), st.sampled_from(["", "é", "\n"])),
     "organization": st.sampled_from([None, "o", "o o", ""]),
     "parallelism": st.sampled_from([1, 0, 1001, "1"]),
     "writes": st.dictionaries(st.sampled_from([*KINDS, "thraed"]), st.sampled_from([*DIALECTS, "x"]), max_size=2),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from reconciler.dialects import AUTO, MERGE, REPLACE, Removals
 from reconciler.errors import InvalidInput, Location, WrongUsage
 from reconciler.gateway.providers import EMULATOR_URL, PROVIDERS
+from reconciler.gateway.sources import Command, Identity
 from reconciler.guard import Guards
 from reconciler.kinds import KINDS
 from reconciler.settings import Key, Rate, Settings, Target, parse_percent, resolve
@@ -235,8 +236,47 @@ def test_an_exported_variable_never_redirects_a_target_of_the_file(repo: Path) -
         ("  b: {}", ["5:6 missing_field"]),
         ("  b: {provider: opnai}", ["5:17 unknown_provider"]),
         ("  b: {provider: 5}", ["5:17 bad_provider"]),
-        ("  b: {provider: azure-openai}", ["5:3 missing_field"]),
-        ("  b: {provider: azure-foundry, base_url: null}", ["5:3 missing_field"]),
+        ("  b: {provider: azure-openai}", ["5:3 missing_field", "5:3 missing_field"]),
+        ("  b: {provider: azure-foundry, base_url: null, api_key_env: A}", ["5:3 missing_field"]),
+        ("  b: {provider: azure-foundry, base_url: 'https://x/p', azure_identity: false}", ["5:3 missing_field"]),
+        ("  b: {provider: azure-foundry, base_url: 'https://x/p', headers_env: {}}", ["5:3 missing_field"]),
+        ("    api_key_env: A\n    token_command: [az]", ["6:5 two_credentials"]),
+        ("    azure_identity: true\n    token_scope: s\n    token_command: [az]\n    api_key_env: A",
+         ["7:5 two_credentials", "8:5 two_credentials"]),
+        ("    azure_identity: true", ["5:5 missing_field"]),
+        ("    token_scope: s", ["5:5 useless_field"]),
+        ("    token_scope: s s", ["5:5 useless_field", "5:18 bad_token_scope"]),
+        ("    token_command: az account", ["5:20 bad_token_command"]),
+        ("    token_command: []", ["5:20 bad_token_command"]),
+        ("    token_command: [az, 5]", ["5:25 bad_token_command"]),
+        ("    token_command: ['']", ["5:21 bad_token_command"]),
+        ("    token_scope: s\n    azure_identity: yes please", ["6:21 bad_azure_identity"]),
+        ("    headers: {X-A: 5}", ["5:20 bad_headers"]),
+        ("    headers: {X-A: 'a\tb'}", ["5:20 bad_headers"]),
+        ("    headers: {X-A: ' a'}", ["5:20 bad_headers"]),
+        ("    headers: {X-A: é}", ["5:20 bad_headers"]),
+        ("    headers: {X-A: a b c}", []),
+        ("    headers: {User-Agent: mine, OpenAI-Beta: x=y}", []),
+        ("    headers: {X A: a}", ["5:15 bad_header"]),
+        ('    headers: {"X\\r\\nY": a}', ["5:15 bad_header"]),
+        ("    headers: {'': a}", ["5:15 bad_header"]),
+        *((f"    headers: {{{name}: a}}", ["5:15 bad_header"]) for name in (
+            "Authorization", "aUTHORIZATION", "Api-Key", "Host", "OpenAI-Project", "Content-Type", "content-length",
+            "Accept", "Accept-Encoding", "Connection", "Transfer-Encoding", "Cookie", "Proxy-Authorization", "Expect",
+        )),
+        ("    headers: {X-A: a, x-a: b}", ["5:23 duplicate_key"]),
+        ("    headers: {X-A: a}\n    headers_env: {x-A: B}", ["6:19 duplicate_key"]),
+        ("    headers_env: {X-A: A KEY}", ["5:24 bad_headers_env"]),
+        ("    headers_env: {Host: A}", ["5:19 bad_header"]),
+        ("    headers: {X-Key: sk-proj-" + "a1B2" * 12 + "}", ["5:22 secret_like"]),
+        ("    query: {a: 5}", ["5:16 bad_query"]),
+        ("    query: {a b: c}", ["5:13 bad_query"]),
+        ("    query: {limit: '5'}", ["5:13 bad_query"]),
+        ("    query: {'metadata[a]': '5'}", ["5:13 bad_query"]),
+        ('    query: {a: "b\\nc"}', ["5:16 bad_query"]),
+        ("    query: {a: '', b: é}", []),
+        ("  b: {provider: emulator, token_command: [az], azure_identity: false, headers: {X-A: a}}",
+         ["5:27 useless_field", "5:71 useless_field"]),
         ("  b: {provider: emulator, base_url: 'http://localhost', api_key_env: A, project: p}",
          ["5:27 useless_field", "5:57 useless_field", "5:73 useless_field"]),
         ("  guards: {provider: emulator, max_changed: 5}", ["5:32 unknown_field"]),
@@ -247,7 +287,10 @@ def test_an_exported_variable_never_redirects_a_target_of_the_file(repo: Path) -
 def test_a_bad_setting_is_told_at_its_place(repo: Path, line: str, expected: list[str]) -> None:
     good = "version: 1\ntargets:\n  local:\n    provider: openai\n"
     text = line + "\n" + good.partition("\n")[2] if line.startswith("version") else good + line + "\n"
-    assert refusals(repo, text) == expected
+    if expected:
+        assert refusals(repo, text) == expected
+    else:
+        assert settle(repo, text).target.name == "local"
 
 
 @pytest.mark.parametrize(
@@ -277,6 +320,7 @@ guards: {at_least: x}
     assert refusals(repo, text) == [
         "1:10 bad_version",
         "2:17 unknown_target",
+        "4:3 missing_field",
         "4:3 missing_field",
         "4:44 bad_parallelism",
         "5:27 useless_field",
@@ -537,3 +581,95 @@ def test_a_key_in_the_settings_is_refused_without_showing_it(repo: Path, line: s
     found = refusals(repo, f"version: 1\ntargets:\n  a:\n    provider: openai\n    {line.format('aB1' * 12)}\n")
     assert any("secret_like" in one for one in found)
     assert "aB1" not in "".join(found)
+
+
+# -- Tokens, headers, query ---------------------------------------------------------------------------------------
+
+FOUNDRY = """\
+version: 1
+targets:
+  t:
+    provider: azure-foundry
+    base_url: https://r.services.ai.azure.com/api/projects/p/
+"""
+
+
+def test_a_token_command_is_run_in_the_folder_of_the_settings_and_only_where_the_environment_allows_it(
+    repo: Path,
+) -> None:
+    target = settle(repo, f"{FOUNDRY}    token_command: [az, account, -o, json]\n").target
+    assert target.token == Command(("az", "account", "-o", "json"), repo)
+    assert target.key is None
+    for env in ({}, {"RECONCILER_ALLOW_COMMANDS": "0"}, {"RECONCILER_ALLOW_COMMANDS": "true"}):
+        with pytest.raises(InvalidInput) as caught:
+            target.credential(env)
+        (problem,) = caught.value.problems()
+        assert (problem.code, str(problem.location)) == ("command_not_allowed", "reconciler.yaml:6:5")
+        assert "RECONCILER_ALLOW_COMMANDS=1" in problem.message
+    assert target.credential({"RECONCILER_ALLOW_COMMANDS": "1"}) is None
+
+
+def test_a_host_that_is_not_allowed_is_told_before_a_command_that_is_not(repo: Path) -> None:
+    target = settle(repo, f"{FOUNDRY}    token_command: [az]\n").target
+    with pytest.raises(InvalidInput, match="RECONCILER_ALLOWED_HOSTS"):
+        target.credential({"RECONCILER_ALLOWED_HOSTS": "other.example", "RECONCILER_ALLOW_COMMANDS": "1"})
+
+
+@pytest.mark.parametrize(
+    ("provider", "more", "scope"),
+    [
+        ("azure-foundry", "", "https://ai.azure.com/.default"),
+        ("azure-openai", "", "https://cognitiveservices.azure.com/.default"),
+        ("azure-foundry", ", token_scope: 'https://ai.azure.us/.default'", "https://ai.azure.us/.default"),
+        ("openai", ", token_scope: 'api://mine/.default'", "api://mine/.default"),
+    ],
+)
+def test_an_azure_identity_is_asked_for_the_scope_of_the_row_or_that_of_the_file(
+    repo: Path, provider: str, more: str, scope: str
+) -> None:
+    fields = f"provider: {provider}, base_url: 'https://x.example/p', azure_identity: true{more}"
+    text = f"version: 1\ntargets:\n  t: {{{fields}}}\n"
+    assert settle(repo, text).target.token == Identity(scope)
+    assert settle(repo, text, RECONCILER_ALLOW_COMMANDS="1").target.token == Identity(scope, commands=True)
+
+
+def test_a_token_takes_the_place_of_the_key_that_goes_to_the_vendor_without_a_name(repo: Path) -> None:
+    text = "version: 1\ntargets:\n  t: {provider: openai, token_command: [give]}\n"
+    target = settle(repo, text, OPENAI_API_KEY="sk-other").target
+    assert (target.key, target.host) == (None, "api.openai.com")
+
+
+def test_a_resource_of_azure_openai_is_addressed_by_its_name(repo: Path) -> None:
+    text = (
+        "version: 1\ntargets:\n  t: {provider: azure-openai, base_url: 'https://N.openai.azure.com/', api_key_env: K}\n"
+    )
+    assert settle(repo, text).target.base_url == "https://n.openai.azure.com/openai/v1"
+
+
+def test_headers_and_query_are_those_of_the_file_and_secret_headers_those_of_the_environment(repo: Path) -> None:
+    more = "    headers: {X-A: a b}\n    headers_env: {X-Key: GATE, X-Other: OTHER}\n"
+    more += "    query: {api-version: '2', x: 'é &'}\n"
+    target = settle(repo, FOUNDRY + more).target
+    assert target.headers == (("X-A", "a b"),)
+    assert target.query == (("api-version", "2"), ("x", "é &"))
+    found = target.headers_of({"GATE": " gate-key \n", "OTHER": "two words"})
+    assert [(name, value.get_secret_value()) for name, value in found] == [
+        ("X-Key", "gate-key"),
+        ("X-Other", "two words"),
+    ]
+    assert "gate-key" not in repr(found)
+    with pytest.raises(InvalidInput) as caught:
+        target.headers_of({"GATE": "", "OTHER": "a\r\nX-Evil: hidden"})
+    assert [problem.code for problem in caught.value.problems()] == ["no_key", "bad_key"]
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("provider", ["azure-openai", "azure-foundry"])
+def test_a_lack_of_credentials_says_what_to_write(repo: Path, provider: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        settle(repo, f"version: 1\ntargets:\n  t: {{provider: {provider}}}\n")
+    told = str(caught.value)
+    assert "reconciler.yaml:3:3: base_url is missing" in told
+    assert PROVIDERS[provider].example in told
+    for word in ("api_key_env: NAME", "token_command: [", "azure_identity: true"):
+        assert word in told

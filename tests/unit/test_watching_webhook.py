@@ -6,11 +6,15 @@ import socket
 import ssl
 import threading
 import time
+from functools import partial
 
 import pytest
+from proxying import HOST, answer, authority_file, border
 from scratch import PATIENCE, until
 
 from reconciler.document import Document
+from reconciler.gateway.proxies import proxy_to
+from reconciler.gateway.wire import trusting_the_system
 from reconciler.watching import webhook
 from reconciler.watching.course import Run
 from reconciler.watching.lock import Locks
@@ -274,3 +278,65 @@ def test_a_port_where_nobody_listens_is_told_without_the_url():
         send(f"http://127.0.0.1:{port}/s3cret", lambda _: False)
     assert "s3cret" not in str(failed.value)
     assert "refused" in str(failed.value)
+
+
+# --- through a proxy --------------------------------------------------------------------------------------------------
+
+
+def deliver(there, authority, variable="http://u:hunter2@127.0.0.1:{}", hook=f"https://{HOST}/s3cret"):
+    where = parse_hook(hook, None)
+    proxy = proxy_to(where.origin, {"HTTPS_PROXY": variable.format(there.port)})
+    trust = partial(ssl.create_default_context, cafile=authority)
+    Sender(where, trust, lambda seconds: not seconds, proxy)({"a": 1})
+
+
+def test_a_proxy_on_the_way_is_told_the_host_and_its_password_and_no_more(tmp_path):
+    with border() as there:
+        deliver(there, authority_file(tmp_path))
+    (head,) = there.heads
+    assert head.startswith(f"CONNECT {HOST}:443 ".encode())
+    assert b"Proxy-Authorization: Basic dTpodW50ZXIy\r\n" in head
+    assert b"s3cret" not in head + bytes(there.passed)
+    (asked,) = there.asked
+    assert asked.startswith(b"POST /s3cret ")
+    assert b"proxy" not in asked.lower()
+
+
+@pytest.mark.parametrize(
+    ("said", "words", "passing"),
+    [
+        (answer(407), "the proxy 127.0.0.1:{} answers with 407", False),
+        (answer(502), "the proxy 127.0.0.1:{} answers with 502", True),
+        (b"", "by the proxy 127.0.0.1:{}: RemoteDisconnected", True),
+        (b"nonsense\r\n\r\n", "by the proxy 127.0.0.1:{}: BadStatusLine", True),
+    ],
+)
+def test_a_proxy_that_opens_no_way_is_told_without_its_words_and_its_password(said, words, passing, tmp_path):
+    with border(said) as there, pytest.raises(Undelivered) as failed:
+        deliver(there, authority_file(tmp_path))
+    assert (str(failed.value), failed.value.passing) == (words.format(there.port), passing)
+    assert len(there.heads) == 1
+
+
+def test_a_proxy_that_never_answers_holds_nobody_up(monkeypatch, tmp_path):
+    monkeypatch.setattr(webhook, "PATIENCE", 0.3)
+    with border(None) as there, pytest.raises(Undelivered, match="no answer within"):
+        deliver(there, authority_file(tmp_path))
+    until(lambda: not calling(), "the end of the call")
+
+
+def test_a_proxy_behind_tls_is_refused_and_a_webhook_on_this_machine_needs_none(tmp_path):
+    with border() as there:
+        with pytest.raises(Undelivered, match="is an https:// one: name an http:// one"):
+            deliver(there, authority_file(tmp_path), "https://127.0.0.1:{}")
+        with Reluctant(b"HTTP/1.1 204 Done\r\n\r\n").listening() as url:
+            deliver(there, authority_file(tmp_path), hook=url)
+        assert there.heads == []
+
+
+def test_certificates_that_cannot_be_used_are_told_in_words(monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/a.pem")
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    sender = Sender(parse_hook(f"https://{HOST}/s3cret", None), trusting_the_system, lambda seconds: not seconds)
+    with pytest.raises(Undelivered, match="^SSL_CERT_FILE names /nowhere/a.pem, and there is no such file$"):
+        sender({"a": 1})
