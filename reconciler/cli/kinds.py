@@ -35,6 +35,12 @@ def kinds(form: str) -> None:
     `auto`, which gets to know the server by what it answers (with what it likely is). Other servers start as `auto`.
     In JSON it is the likely dialect, and "confirmed" says whether it is used.
 
+    "Retired" is the day on which the vendor's own host stopped serving the kind, and the kind that came in its place.
+
+    JSON has all that is known of a kind: also the headers of its requests, how its ids begin, whether a body must have
+    the field and may have null there, where its list can be had ("listed_at": providers, null for all of them) and
+    filtered by pairs, and whether reads are late ("lags").
+
     \b
     Example:
       reconciler kinds
@@ -49,12 +55,23 @@ def _row(kind: Kind) -> dict[str, object]:
     return {
         "kind": kind.name,
         "section": kind.plural,
+        "noun": kind.noun,
+        "parent": kind.parent or None,
         "path": kind.path,
+        "prefix": kind.prefix or None,
+        "headers": dict(kind.headers),
         "field": kind.field,
+        "values": ["string", "number", "boolean"] if kind.scalars else ["string"],
+        "required": kind.required,
+        "nullable": kind.nullable,
         "writes": kind.writes.name,
         "confirmed": kind.confirmed,
         "listable": kind.listable,
+        "listed_at": None if kind.listed_at is None else sorted(kind.listed_at),
+        "filter": kind.filtered,
+        "lags": kind.lags,
         "retired": kind.retired,
+        "successor": kind.successor,
     }
 
 
@@ -66,11 +83,12 @@ def _writes(kind: Kind) -> str:
 
 
 def _cells(kind: Kind) -> dict[str, object]:
-    cells = {**_row(kind), "writes": _writes(kind)}
-    del cells["confirmed"]
-    return cells
+    row = {**_row(kind), "writes": _writes(kind), "retired": kind.retired and f"{kind.retired} → {kind.successor}"}
+    return {name: row[name] for name in _SHOWN}
 
 
+_SHOWN: Sequence[str] = ("kind", "section", "path", "field", "writes", "listable", "retired")
+"""What the text shows of a kind: what a reader looks for, as much as a wide terminal has room for."""
 _FIRST: Sequence[str] = ("kind", "path", "writes")
 """What stands in the first line of a kind where one line cannot hold all of it."""
 

@@ -68,6 +68,13 @@ def updated(kind: Kind, dialect: Dialect, held: Metadata, body: Mapping[str, Any
     return pairs
 
 
+def check_filter(kind: Kind, pairs: Mapping[str, str]) -> None:
+    """Refuse a filter that no map within the limits can match."""
+    _check_count(kind, len(pairs))
+    for key, value in pairs.items():
+        _check_length(kind, key, value)
+
+
 def _merged(held: Metadata, sent: Mapping[str, Any], dialect: Dialect) -> Metadata:
     """Return the map after `sent`, already checked, was taken over in this dialect."""
     pairs = {} if dialect.whole else dict(held)
@@ -80,6 +87,17 @@ def _merged(held: Metadata, sent: Mapping[str, Any], dialect: Dialect) -> Metada
 
 
 def _check_pair(kind: Kind, dialect: Dialect, key: str, value: object) -> None:
+    _check_length(kind, key, value)
+    if value is not None or dialect.removal is not Removal.NULL:
+        _check_type(kind, key, value)
+
+
+def _check_type(kind: Kind, key: str, value: object) -> None:
+    if not isinstance(value, (str, bool, int, float) if kind.scalars else str):
+        refuse_type(f"{kind.field}.{key}", "a string, number or boolean" if kind.scalars else "a string", value)
+
+
+def _check_length(kind: Kind, key: str, value: object) -> None:
     if len(key) > MAX_KEY:
         message = (
             f"Invalid property name in '{kind.field}': '{key}' is too long. "
@@ -87,10 +105,6 @@ def _check_pair(kind: Kind, dialect: Dialect, key: str, value: object) -> None:
         )
         refuse(message, "property_name_above_max_length", kind.field)
     path = f"{kind.field}.{key}"
-    if value is None and dialect.removal is Removal.NULL:
-        return
-    if not isinstance(value, (str, bool, int, float) if kind.scalars else str):
-        refuse_type(path, "a string, number or boolean" if kind.scalars else "a string", value)
     if isinstance(value, str) and len(value) > MAX_VALUE:
         message = (
             f"Invalid '{path}': string too long. Expected a string with maximum length {MAX_VALUE}, "

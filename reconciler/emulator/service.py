@@ -13,7 +13,9 @@ Where the facts are silent, this stand-in decides so:
 - A parent that was deleted takes its children with it; one that was never held is no obstacle, because a
   manifest may declare a child without its parent.
 - A body that creates may carry any other property: the vendor's do, and nothing here depends on them.
-- Objects are listed in the order of their creation; a cursor may name an object deleted since.
+- Objects are listed in the order of their creation; a cursor may name an object deleted since. Every list may be walked
+  from either end, and every kind may be deleted, also where the vendor has no such call.
+- `metadata[key]=value` is refused where the kind's list takes no filter: what is ignored would look like a match.
 """
 
 from __future__ import annotations
@@ -21,13 +23,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from urllib.parse import parse_qsl, unquote
 
 from reconciler.dialects import AUTO, MERGE, Dialect
-from reconciler.emulator.maps import Refused, envelope, refuse, type_name, updated
+from reconciler.emulator.maps import Refused, check_filter, envelope, refuse, type_name, updated
+from reconciler.emulator.shapes import SHAPES
 from reconciler.kinds import KINDS, Kind
 from reconciler.model import EMPTY, Metadata, Ref
 
@@ -42,6 +45,8 @@ PAGE = 20
 MAX_PAGE = 100
 """The largest page (API.md: `limit<=100`)."""
 
+_FILTER = re.compile(r"metadata\[(.*)]", re.DOTALL)
+"""The name of a parameter that asks for objects with a pair."""
 _PAGE_NUMBER = re.compile(r"-?[0-9]{1,9}")
 _MASKED_LENGTH = 16
 """A key shorter than this is masked altogether: seven of its characters would be too much of it."""
@@ -301,9 +306,10 @@ def _found(call: _Call) -> Held:
 
 def _shown(kind: Kind, ref: Ref, held: Held) -> dict[str, object]:
     """Return an object as an answer carries it."""
-    parent, _, own = ref.id.rpartition("/")
+    shape, (parent, _, own) = SHAPES[kind.name], ref.id.rpartition("/")
     above = {f"{kind.parent}_id": parent} if kind.nested else {}
-    return {"id": own, "object": _object(kind), "created_at": held.created_at, **above, kind.field: dict(held.pairs)}
+    times = dict.fromkeys((shape.created, *shape.times), held.created_at)
+    return {"id": own, "object": _object(kind), **times, **above, **shape.properties, kind.field: dict(held.pairs)}
 
 
 def _object(kind: Kind) -> str:
@@ -336,7 +342,8 @@ def _remove(call: _Call) -> object:
     with call.store.exclusively():
         _found(call)
         call.store.bury(call.ref)
-    return {"id": call.ids["id"], "object": f"{_object(call.kind)}.deleted", "deleted": True}
+    name = SHAPES[call.kind.name].deleted_id
+    return {name: call.ids["id"], "object": f"{_object(call.kind)}.deleted", "deleted": True}
 
 
 def _create(call: _Call) -> object:
@@ -350,7 +357,7 @@ def _create(call: _Call) -> object:
 
 def _list(call: _Call) -> object:
     limit, backwards = _limit(call), "before" in call.request.query and "after" not in call.request.query
-    found = call.store.page(call.kind.name, call.parent, _span(call, limit + 1, backwards=backwards))
+    found = _matching(call, _wanted(call), _span(call, limit + 1, backwards=backwards))
     shown = [_shown(call.kind, ref, held) for ref, held in found[:limit]]
     if backwards:
         shown.reverse()
@@ -396,13 +403,40 @@ def _limit(call: _Call) -> int:
 
 def _span(call: _Call, count: int, *, backwards: bool) -> Span:
     """Return the stretch of positions to read; `backwards` walks from `before` towards the start of the list."""
-    order = call.request.query.get("order", "desc")
+    order = call.request.query.get("order", "desc" if SHAPES[call.kind.name].descending else "asc")
     if order not in {"asc", "desc"}:
         refuse(f"Invalid value: '{order}'. Supported values are: 'asc' and 'desc'.", "invalid_value", "order")
     after, before = _cursor(call, "after"), _cursor(call, "before")
     descending = order == "desc"
     low, high = (before, after) if descending else (after, before)
     return Span(low, high, descending is not backwards, count)
+
+
+def _wanted(call: _Call) -> Mapping[str, str]:
+    """Return the pairs that an object must have to be listed."""
+    wanted = {}
+    for name, value in call.request.query.items():
+        asked = _FILTER.fullmatch(name)
+        if asked and not call.kind.filtered:
+            refuse(f"Unknown parameter: '{name}'.", "unknown_parameter", name)
+        if asked:
+            wanted[asked[1]] = value
+    check_filter(call.kind, wanted)
+    return wanted
+
+
+def _matching(call: _Call, wanted: Mapping[str, str], span: Span) -> Sequence[tuple[Ref, Held]]:
+    """Return the objects within a span that have all wanted pairs, as many as it asks for."""
+    found: list[tuple[Ref, Held]] = []
+    # Where few match, small steps through the store would be many.
+    step = replace(span, count=max(span.count, MAX_PAGE)) if wanted else span
+    while True:
+        page = call.store.page(call.kind.name, call.parent, step)
+        found += [(ref, held) for ref, held in page if wanted.items() <= held.pairs.items()]
+        if len(page) < step.count or len(found) >= span.count:
+            return found[: span.count]
+        last = call.store.position(page[-1][0])
+        step = replace(step, high=last) if step.descending else replace(step, low=last)
 
 
 def _cursor(call: _Call, name: str) -> int | None:

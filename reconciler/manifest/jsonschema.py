@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from reconciler.kinds import BY_PLURAL, KINDS, OPENAI_HOST, Kind
+from reconciler.kinds import KINDS, OPENAI_HOST, Kind
 from reconciler.manifest.schema import Manifest, ScalarManifest
 from reconciler.model import MAX_PAIRS
 
@@ -96,7 +96,7 @@ def _description(kind: Kind) -> str:
     if kind.field != "metadata":
         sentences.append(f"The API calls the map {kind.field}.")
     if kind.scalars:
-        sentences.append("Values may be numbers and booleans.")
+        sentences.append("Values may be numbers and booleans, and are compared by type and value.")
     if kind.retired:
         sentences.append(f"Not served by {OPENAI_HOST} since {kind.retired} (successor: {kind.successor}).")
     return " ".join(sentences)
@@ -111,8 +111,7 @@ def example_id(kind: Kind) -> str:
     own = f"{kind.prefix}abc123"
     if not kind.nested:
         return own
-    parent = BY_PLURAL[kind.path.split("/")[1]]
-    return f"{parent.prefix}abc123/{own}"
+    return f"{KINDS[kind.parent].prefix}abc123/{own}"
 
 
 def _id_message(kind: Kind) -> str:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from api.judge import Judge
 from serving import running
 
 from reconciler.dialects import REPLACE
@@ -20,6 +21,7 @@ from reconciler.emulator.server import Server, _Desk, allow_open_files, serve
 from reconciler.emulator.service import Held, Request
 from reconciler.emulator.store import MemoryStore, opened
 from reconciler.errors import ReconcilerError
+from reconciler.kinds import KINDS
 from reconciler.model import Ref
 
 REF = Ref("thread", "a")
@@ -48,6 +50,23 @@ def test_objects_are_read_written_listed_and_deleted_over_the_socket():
         assert client.get("/threads?limit=1").json()["last_id"] == "a"
         assert client.delete("/threads/a").json()["deleted"] is True
         assert client.get("/threads/a").status_code == 404
+
+
+def test_every_kind_is_shown_over_the_socket_as_the_api_is_published():
+    store, judge = MemoryStore(), Judge()
+    for kind in KINDS.values():
+        store.put(Ref(kind.name, "p/x" if kind.nested else "x"), Held(1, {"team": "ü & ="}))
+    with running(store) as server, httpx.Client(base_url=server.url) as client:
+        for kind in KINDS.values():
+            collection = kind.collection.format(parent="p")
+            wanted = {"metadata[team]": "ü & ="} if kind.filtered else {}
+            answers = [client.get(f"{collection}/x"), client.get(collection, params=wanted)]
+            for answer in [*answers, client.get(f"{collection}/{kind.prefix}none")]:
+                target = answer.request.url.raw_path.decode()
+                judge.answer("GET", target, answer.status_code, answer.headers, answer.content)
+            assert [each["id"] for each in answers[1].json()["data"]] == ["x"]
+    judge.verdict()
+    assert judge.seen.keys() == {(name, role) for name in KINDS for role in ("read", "list", "missing")}
 
 
 def test_a_key_is_asked_for_in_whatever_case_the_header_is_written():

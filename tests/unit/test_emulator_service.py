@@ -1,4 +1,7 @@
-"""The emulated API: every kind, every dialect, every limit, every error text."""
+"""The emulated API: every kind, every dialect, every limit, every error text.
+
+Each answer is held against the published API.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ import json
 from itertools import count
 
 import pytest
+from api.judge import Judge
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.dialects import AUTO, MERGE, MERGE_EMPTY, MERGE_NULL, PROBE_NULL, REPLACE
 from reconciler.emulator.service import Behaviour, Held, Request, Response, handle, seed
+from reconciler.emulator.shapes import SHAPES
 from reconciler.emulator.store import MemoryStore
 from reconciler.kinds import KINDS
 from reconciler.model import Ref
@@ -37,7 +42,11 @@ class Api:
 
     def call(self, method, target, body=None, raw=None, **headers) -> Response:
         content = raw if raw is not None else (b"" if body is None else json.dumps(body).encode())
-        return handle(self.store, Request.aimed(method, target, headers, content), self.behaviour)
+        answer = handle(self.store, Request.aimed(method, target, headers, content), self.behaviour)
+        judge = Judge()
+        judge.answer(method, target, answer.status, answer.headers, answer.body)
+        judge.verdict()
+        return answer
 
     def post(self, target, body) -> Response:
         return self.call("POST", target, body)
@@ -73,7 +82,7 @@ def test_every_kind_is_read_as_its_row_says(kind):
     assert response.status == 200
     assert shown["id"] == "x-1"
     assert shown["object"] == (kind.object or kind.name)
-    assert shown["created_at"] == 5
+    assert shown[SHAPES[kind.name].created] == 5
     assert shown[kind.field] == {"team": "support"}
 
 
@@ -104,7 +113,11 @@ def test_every_kind_is_updated_and_answers_with_the_map_it_now_holds(kind):
 def test_every_kind_is_deleted_once_and_then_missing(kind):
     api = Api().hold(kind.name, id_of(kind))
     deleted = content(api.call("DELETE", path_of(kind)))
-    assert deleted == {"id": "x-1", "object": f"{kind.object or kind.name}.deleted", "deleted": True}
+    assert deleted == {
+        SHAPES[kind.name].deleted_id: "x-1",
+        "object": f"{kind.object or kind.name}.deleted",
+        "deleted": True,
+    }
     assert api.call("GET", path_of(kind)).status == 404
     assert api.call("DELETE", path_of(kind)).status == 404
     assert api.post(path_of(kind), {kind.field: {}}).status == 404
@@ -116,7 +129,7 @@ def test_every_kind_is_created_with_an_id_that_its_prefix_begins(kind):
     collection = "/v1" + kind.collection.format(parent="p-1")
     made = content(api.call("POST", collection, {kind.field: {"a": "b"}, "model": "any"}))
     assert made["id"] == f"{kind.prefix}token1"
-    assert made["created_at"] == 1_700_000_000
+    assert made[SHAPES[kind.name].created] == 1_700_000_000
     assert content(api.call("GET", f"{collection}/{made['id']}"))[kind.field] == {"a": "b"}
 
 
@@ -207,8 +220,24 @@ def test_a_seed_creates_what_was_never_held_and_leaves_the_rest():
         "id": "new",
         "object": "thread",
         "created_at": 1_700_000_000,
+        "tool_resources": None,
         "metadata": {},
     }
+
+
+def test_every_kind_has_a_shape_and_shows_nothing_of_it_twice():
+    assert SHAPES.keys() == KINDS.keys()
+    for kind in KINDS.values():
+        shape = SHAPES[kind.name]
+        own = {"id", "object", f"{kind.parent}_id", kind.field, shape.created}
+        assert not own & {*shape.properties, *shape.times}
+        assert not set(shape.times) & set(shape.properties)
+
+
+@BY_NAME
+def test_the_same_object_is_shown_the_same_each_time(kind):
+    shown = [Api().hold(kind.name, id_of(kind), a="b").call("GET", path_of(kind)).body for _ in range(2)]
+    assert shown[0] == shown[1]
 
 
 # Paths, methods, headers, keys.
@@ -618,6 +647,7 @@ def test_a_deleted_object_leaves_the_list_and_stays_a_cursor(listing):
         ("after=none", "invalid_value", "after"),
         ("before=none", "invalid_value", "before"),
         ("after=", "invalid_value", "after"),
+        ("metadata[k]=v", "unknown_parameter", "metadata[k]"),
     ],
 )
 def test_a_list_refuses_what_it_does_not_understand(listing, query, code, param):

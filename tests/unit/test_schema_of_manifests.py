@@ -270,3 +270,17 @@ def test_the_section_of_a_kind_takes_its_ids_alone(kind):
     description = SCHEMA["properties"][kind.plural]["description"]
     assert kind.noun in description
     assert (str(kind.retired) in description) is (kind.retired is not None)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_numbers_and_booleans_are_values_of_the_kinds_whose_api_takes_them(kind):
+    for value, fits in [("1", True), (None, True), (1, kind.scalars), (0.5, kind.scalars), (True, kind.scalars)]:
+        content = {"version": 1, kind.plural: {example_id(kind): {"metadata": {"a": value}}}}
+        assert (errors(content) == []) is fits, value
+        assert (read_manifest(json.dumps(content).encode(), "f.yaml").problems == ()) is fits, value
+    for value in ([], {}, "v" * (MAX_VALUE + 1)):
+        assert errors({"version": 1, kind.plural: {example_id(kind): {"metadata": {"a": value}}}})
+    description = SCHEMA["properties"][kind.plural]["description"]
+    assert ("numbers and booleans" in description) is kind.scalars
+    assert (f"calls the map {kind.field}" in description) is (kind.field != "metadata")
+    assert ("parent/child" in description) is kind.nested
