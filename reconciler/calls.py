@@ -11,6 +11,10 @@ the plan, `learn` gets to know a server that is spoken to as `auto`::
 Only an answer that shows the rest of what was sent teaches anything: an old object, as a proxy or a lagging server
 may answer, does not, nor does a call that sent an empty map, which some servers ignore. Where a removal is all that
 a change wants, its key still being there says little; that one resource is asked by null before anything is believed.
+
+Where reads lag behind writes, the look before a call may show pairs that are gone already: a key that is not in the
+answer then proves nothing, unless an earlier answer showed that it was there (`certain`), and a pair that vanished
+unsent was taken away by somebody else if any other pair survived unsent.
 """
 
 from __future__ import annotations
@@ -92,13 +96,19 @@ def _chunks(entries: Iterable[tuple[str, Json]]) -> Iterator[list[tuple[str, Jso
         yield chunk
 
 
-def lost_pairs(call: Call, before: Metadata, answer: Metadata) -> Metadata:
+def lost_pairs(call: Call, before: Metadata, answer: Metadata, *, merges: bool = False) -> Metadata:
     """Return the pairs that were there before, were not sent, and are gone.
 
-    There are some only where the server replaces although we thought that it merges.
+    There are some only where the server replaces although we thought that it merges. Where reads lag, a pair may have
+    been gone before the call: one that vanished from a server that is known to merge was taken away by somebody else.
     """
     gone = before.keys() - answer.keys() - call.entries.keys() - call.omitted
-    return frozen_map({key: before[key] for key in sorted(gone)})
+    return EMPTY if merges else frozen_map({key: before[key] for key in sorted(gone)})
+
+
+def survivors(call: Call, before: Metadata, answer: Metadata) -> frozenset[str]:
+    """Return the keys that were there before, were not sent, and are there still: the server merges."""
+    return frozenset((before.keys() & answer.keys()) - call.entries.keys() - call.omitted)
 
 
 def verify(change: Change, answer: Metadata) -> Fault | None:
@@ -126,23 +136,43 @@ def shows(call: Call, before: Metadata, answer: Metadata) -> bool:
     return any(not same(answer.get(key), before.get(key)) for key in touched)
 
 
-def learn(dialect: Dialect, call: Call, before: Metadata, answer: Metadata) -> Dialect:
+def complete(dialect: Dialect, call: Call, answer: Metadata) -> bool:
+    """Tell whether an answer shows all of a call, as a server of this dialect would that does what it is asked."""
+    gone = {key for key, value in call.entries.items() if value is None or (value == "" and not dialect.stores_empty)}
+    return not (call.omitted | gone) & answer.keys() and all(
+        key in answer and same(answer[key], value) for key, value in call.entries.items() if key not in gone
+    )
+
+
+def must_show(dialect: Dialect, call: Call, before: Metadata) -> bool:
+    """Tell whether a call that was carried out leaves a trace under every dialect that the server may turn out to have.
+
+    As long as it is not known whether a key can be removed, one that is still there is no trace of anything.
+    """
+    return dialect.settled or any(
+        value is not None and not same(value, before.get(key)) for key, value in call.entries.items()
+    )
+
+
+def learn(dialect: Dialect, call: Call, before: Metadata, answer: Metadata, certain: Metadata | None = None) -> Dialect:
     """Return what an answer teaches about the dialect; the same one if it teaches nothing.
 
-    What is gone teaches by itself. What is still there teaches only if the answer shows that the call took effect.
+    What is gone teaches by itself, if it was there: `certain` is what surely was, by default all that was seen before.
+    What is still there teaches only if the answer shows that the call took effect.
     """
+    there = (before if certain is None else certain).keys()
     sent = {key: value for key, value in call.entries.items() if value is not None}
     if not sent or not all(same(answer.get(key), value) for key, value in sent.items()):
         return dialect
     if dialect is AUTO and call.omitted:
         survived = call.omitted & answer.keys()
         if not survived:
-            return REPLACE
+            return REPLACE if call.omitted & there else AUTO
         # Some gone and some not: somebody else was writing at the same time, which teaches nothing.
         return PROBE_NULL if survived == call.omitted and shows(call, before, answer) else AUTO
     if dialect is PROBE_NULL and call.nulled:
         if not call.nulled & answer.keys():
-            return MERGE_NULL
+            return MERGE_NULL if call.nulled & there else PROBE_NULL
         return MERGE if shows(call, before, answer) else PROBE_NULL
     return dialect
 

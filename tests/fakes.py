@@ -74,3 +74,32 @@ class FakeApi:
         self.busiest = max(self.busiest, self.busy)
         await asyncio.sleep(0)
         self.busy -= 1
+
+
+class LaggingApi(FakeApi):
+    """A fake whose reads show a resource as it was so many seconds ago; `old` answers to writes are no better."""
+
+    def __init__(self, dialect: Dialect, held: dict[Ref, Metadata], lag: float, *, old: bool = False) -> None:
+        super().__init__(dialect, held)
+        self.lag, self.old = lag, old
+        self.past: dict[Ref, list[tuple[float, dict]]] = {ref: [] for ref in held}
+
+    def seen(self, ref: Ref) -> dict:
+        """Return what a read shows now."""
+        now = asyncio.get_running_loop().time()
+        return next((pairs for until, pairs in self.past[ref] if until > now), dict(self.held[ref]))
+
+    def change(self, ref: Ref, pairs: Metadata) -> None:
+        """Let somebody write, whose write is seen as late as any other."""
+        self.past[ref].append((asyncio.get_running_loop().time() + self.lag, dict(self.held[ref])))
+        self.held[ref] = dict(pairs)
+
+    async def fetch(self, ref: Ref):
+        reading = await super().fetch(ref)
+        return Observed(self.seen(ref)) if isinstance(reading, Observed) else reading
+
+    async def modify(self, ref: Ref, entries: Metadata, attempt: int = 0) -> Observed:
+        before, shown = dict(self.held[ref]), self.seen(ref)
+        answer = await super().modify(ref, entries, attempt)
+        self.past[ref].append((asyncio.get_running_loop().time() + self.lag, before))
+        return Observed(shown) if self.old else answer

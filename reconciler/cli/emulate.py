@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import time
 from contextlib import contextmanager
 from math import fsum
 from pathlib import Path
@@ -21,7 +22,7 @@ from reconciler.emulator import live_behaviour
 from reconciler.emulator.mishaps import Mishap, MishapRule, Mishaps
 from reconciler.emulator.server import HOST, serve
 from reconciler.emulator.service import Behaviour, Store, seed
-from reconciler.emulator.store import MemoryStore, opened
+from reconciler.emulator.store import Lag, LaggingStore, MemoryStore, opened
 from reconciler.kinds import KINDS
 from reconciler.words import meant, shown
 
@@ -40,8 +41,10 @@ Examples:
   reconciler emulate --seed manifests --writes thread=replace --fault 503=0.1
   reconciler emulate --host ::1 --port 0 --database kept.sqlite --latency 50
   reconciler emulate --fault 429=0.2 --fault-seed 7 --retry-after 2
+  reconciler emulate --lag chat_completion=1.5 --fault old=0.5
   reconciler emulate --require-key EMULATOR_KEY
 """
+_LAG = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)|([0-9]{1,6})reads", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -102,6 +105,21 @@ def _probability(text: str) -> float:
     return share
 
 
+def _lags(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> Mapping[str, Lag]:
+    """Return the lag of each kind that is told; one told for a kind beats one told for all."""
+    told = [value.rpartition("=") for value in values]
+    general = {name: _lag(lag) for kind, equals, lag in told if not equals for name in KINDS}
+    return {**general, **{_known("kind", kind, KINDS).name: _lag(lag) for kind, equals, lag in told if equals}}
+
+
+def _lag(text: str) -> Lag:
+    found = _LAG.fullmatch(text)
+    if found is None:
+        raise click.BadParameter("write [KIND=]SECONDS or [KIND=]Nreads, such as chat_completion=1.5 or 3reads.")
+    seconds, reads = found.groups()
+    return Lag(reads=int(reads)) if reads else Lag(float(seconds))
+
+
 def _known(what: str, name: str, table: Mapping[str, T]) -> T:
     """Return the entry with this name, or guess which one was meant."""
     if name in table:
@@ -151,6 +169,14 @@ def _known(what: str, name: str, table: Mapping[str, T]) -> T:
     shell_complete=completing("faults"),
     help=f"Let this share of the calls fail: {', '.join(_MISHAPS)}.  [repeatable]",
 )
+@click.option(
+    "--lag",
+    "lags",
+    multiple=True,
+    metavar="[KIND=]SECONDS",
+    callback=_lags,
+    help="Let reads show an object as it was before a write, for so long; Nreads: for so many reads.  [repeatable]",
+)
 @click.option("--fault-seed", default=0, type=int, help="Another number brings other calls to fail.")
 @click.option(
     "--retry-after",
@@ -169,6 +195,7 @@ def emulate(
     key: str | None,
     latency: float,
     rules: tuple[MishapRule, ...],
+    lags: Mapping[str, Lag],
     fault_seed: int,
     retry_after: float,
 ) -> None:
@@ -182,7 +209,8 @@ def emulate(
     with _store(database) as store:
         if seeds:
             seed(store, _refs(seeds), behaviour)
-        asyncio.run(_serve_until_ended(store, behaviour, mishaps, host, port))
+        served = LaggingStore(store, lags, time.monotonic) if lags else store
+        asyncio.run(_serve_until_ended(served, behaviour, mishaps, host, port))
 
 
 def _refs(paths: Sequence[Path]) -> Iterator[Ref]:

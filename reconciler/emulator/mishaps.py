@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 class Mishap(enum.StrEnum):
-    """What befalls a request. The first four keep it from being carried out, under the others it was."""
+    """What befalls a request. The first four keep it from being carried out, under the others it was.
+
+    `OLD`: the answer to a write shows the object as a read just before it would have. Reads that lag behind writes are
+    no mishap of one call: `store.LaggingStore` brings them about.
+    """
 
     RATE_LIMITED = "429"
     FAILED = "500"
@@ -34,6 +38,7 @@ class Mishap(enum.StrEnum):
     TRUNCATED = "truncated"
     EMPTY = "empty"
     FIELDLESS = "fieldless"
+    OLD = "old"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,19 @@ def answer(store: Store, request: Request, behaviour: Behaviour, mishaps: Mishap
         return respond(behaviour, status, payload, {"retry-after": f"{mishaps.retry_after:g}"} if hint else None)
     if mishap is Mishap.RESET_BEFORE:
         return _LOST
+    if mishap is Mishap.OLD:
+        return _outdated(store, request, behaviour)
     return _spoiled(handle(store, request, behaviour), mishap)
+
+
+def _outdated(store: Store, request: Request, behaviour: Behaviour) -> Response:
+    """Carry out a request, and answer a write that is taken with what was to be read before it."""
+    if request.method != "POST":
+        return handle(store, request, behaviour)
+    before = handle(store, replace(request, method="GET", body=b""), behaviour)
+    response = handle(store, request, behaviour)
+    one = response.status == before.status == 200 and "data" not in json.loads(before.body)
+    return before if one else response
 
 
 _LOST = Response(0, {}, b"", lost=True)

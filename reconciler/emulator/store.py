@@ -1,7 +1,8 @@
 """Where the emulator keeps its objects: in memory, or in a SQLite file that outlives the process.
 
 The file is in WAL mode: readers do not wait for a writer, several processes may have it open, and one that is
-killed leaves no half-written object. Both stores may be used from several threads.
+killed leaves no half-written object. Both stores may be used from several threads. Around either there may be a
+`LaggingStore`, whose reads show objects as they were a while ago.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import os
 import sqlite3
 import time
 from bisect import bisect_left, bisect_right
+from collections import defaultdict, deque
 from contextlib import closing, contextmanager
-from threading import RLock
+from dataclasses import dataclass, field
+from threading import RLock, get_ident
 from typing import TYPE_CHECKING, TypeVar
 
 from reconciler import OWN_FOLDER
@@ -21,10 +24,10 @@ from reconciler.errors import ReconcilerError
 from reconciler.model import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from reconciler.emulator.service import Span
+    from reconciler.emulator.service import Span, Store
 
 T = TypeVar("T")
 
@@ -192,6 +195,94 @@ class SqliteStore:
                 return step()
             except (sqlite3.Error, ValueError) as error:
                 raise ReconcilerError(f"the database {self._path} cannot be used: {_told(error)}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far reads lag behind a write: for so many seconds, and for so many reads of the object, whichever is more."""
+
+    seconds: float = 0.0
+    reads: int = 0
+
+
+@dataclass(slots=True)
+class _Past:
+    """What one object was before each of its last writes: until when, and until which read of it, that is shown."""
+
+    read: int = 0
+    states: deque[tuple[float, int, Held]] = field(default_factory=deque)
+
+
+class LaggingStore:
+    """A store whose objects are read as they were before their last writes, for the lag of their kind.
+
+    Objects in lists lag as well. A write always begins with what is there, and its answer shows what it made of that;
+    what is created or deleted is so at once. The past is in memory, for this process alone.
+    """
+
+    def __init__(self, inner: Store, lags: Mapping[str, Lag], clock: Callable[[], float]) -> None:
+        self._inner = inner
+        self._lags = lags
+        self._clock = clock
+        self._lock = RLock()
+        self._past: dict[Ref, _Past] = defaultdict(_Past)
+        self._writer: int | None = None
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Keep every other writer out; within, everything is as it is."""
+        with self._inner.exclusively():
+            self._writer = get_ident()
+            try:
+                yield
+            finally:
+                self._writer = None
+
+    def get(self, ref: Ref) -> Held | None:
+        """Return the object as far as reads have caught up, or `None` where it is not held (any more)."""
+        held = self._inner.get(ref)
+        return held if held is None or self._writer == get_ident() else self._seen(ref, held)
+
+    def put(self, ref: Ref, held: Held) -> None:
+        """Hold the object; for a while, reads show the one that it takes the place of."""
+        before, lag = self._inner.get(ref), self._lags.get(ref.kind)
+        self._inner.put(ref, held)
+        if before is not None and lag is not None:
+            with self._lock:
+                past = self._past[ref]
+                past.states.append((self._clock() + lag.seconds, past.read + lag.reads, before))
+
+    def plant(self, refs: Iterable[Ref], created_at: int) -> None:
+        """Hold an empty object for each ref that was never held."""
+        self._inner.plant(refs, created_at)
+
+    def bury(self, ref: Ref) -> None:
+        """Delete the object, with its past."""
+        self._inner.bury(ref)
+        with self._lock:
+            self._past.pop(ref, None)
+
+    def position(self, ref: Ref) -> int | None:
+        """Return its place in the order of creation, deleted or not; `None` where it was never held."""
+        return self._inner.position(ref)
+
+    def page(self, kind: str, parent: str, span: Span) -> Sequence[tuple[Ref, Held]]:
+        """Return the objects of a kind below a parent within a span, as far as reads have caught up."""
+        return [(ref, self._seen(ref, held)) for ref, held in self._inner.page(kind, parent, span)]
+
+    def _seen(self, ref: Ref, held: Held) -> Held:
+        """Return what a read made now shows, and count it."""
+        with self._lock:
+            past = self._past.get(ref)
+            if past is None:
+                return held
+            past.read += 1
+            while past.states and past.states[0][0] <= self._clock() and past.states[0][1] < past.read:
+                past.states.popleft()
+            if not past.states:
+                del self._past[ref]
+                return held
+            return past.states[0][2]
 
 
 @contextmanager

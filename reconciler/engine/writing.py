@@ -11,6 +11,23 @@ One change goes through these steps, each of which can end it (`_Stop`)::
               is settled by a read
     verify    nothing may be left to write; what is left goes through slot, read, compare and send again: further
               calls of the change, what an answer taught, and calls that failed in passing
+
+A read may lag behind writes, for kinds whose row says so, and for servers that nobody knows. What then holds:
+
+- A read that contradicts a write which was answered with 2xx is repeated after short waits (`LOOKS`) before it is
+  believed, as is one before a further call that shows less than what an answer showed before. A write whose answer was
+  lost is only looked for so where reads are known to lag: elsewhere it was most likely not carried out. For kinds whose
+  reads lag, a read has to show all of a call; elsewhere, the first trace of it is judged.
+- The first of a kind that a whole wait did not help is the last that waits: a proxy that strips bodies would cost as
+  much for every resource. Once a wait has helped, who waits lets somebody else have its place among the workers.
+- After the last write of a kind whose reads lag, that one resource is read until it shows the write: what was written
+  before it has had longer, so that the next plan is empty. One look for each resource would double the reads. A write
+  whose own answer showed it is applied, whatever this look says.
+- Where reads lag, a pair that is gone after a call does not teach `auto` anything, unless an answer showed it before.
+
+What cannot be told: that the read just before the first write hides what somebody else wrote meanwhile. A key of ours
+is then written over, a foreign one sent along under a whole map is turned back; and a foreign pair that they removed
+counts as lost if it was the only one not sent and nothing has shown yet that the server merges.
 """
 
 from __future__ import annotations
@@ -19,12 +36,22 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from reconciler.calls import calls, learn, learn_from_rejection, lost_pairs, shows, verify
+from reconciler.calls import (
+    calls,
+    complete,
+    learn,
+    learn_from_rejection,
+    lost_pairs,
+    must_show,
+    shows,
+    survivors,
+    verify,
+)
 from reconciler.compare import Action, Change, compare, owned, usable
 from reconciler.dialects import AUTO, MERGE, PROBE_NULL
 from reconciler.engine.brake import for_each
 from reconciler.engine.breaker import Breaker
-from reconciler.engine.lessons import Lessons
+from reconciler.engine.lessons import LOOKS, Lessons
 from reconciler.engine.reading import Reader, missing_after_all
 from reconciler.errors import ApiError, Fault, ReconcilerError, TargetRefused, internal_fault
 from reconciler.events import ChangeDone, Outcome, OutcomeStatus, silence
@@ -94,17 +121,27 @@ async def apply(
     done.learned = lessons.learned
     begun: dict[Ref, _Work] = {}
     due = [change for change in changes if change.action is not Action.KEEP]
-    breaker = Breaker(brake, done.refusals, min(parallelism, len(due)))
+    width = min(parallelism, len(due))
+    breaker, places = Breaker(brake, done.refusals, width), asyncio.Semaphore(width)
 
-    async def carry_out(change: Change) -> None:
-        begun[change.ref] = work = _Work(writer, change, lessons, brake, done.refusals)
-        outcome = await work.run()
+    async def conclude(work: _Work) -> None:
+        async with places:
+            outcome = await work.run()
         done.outcomes.append(outcome)
         breaker.note_outcome(outcome)
         emit(ChangeDone(outcome))
 
     try:
-        await for_each(due, carry_out, min(parallelism, len(due)), brake)
+        async with asyncio.TaskGroup() as group:
+
+            async def carry_out(change: Change) -> None:
+                """Begin; return when it is done, or when others may go on while it waits."""
+                begun[change.ref] = work = _Work(writer, change, lessons, brake, done.refusals, places)
+                group.create_task(conclude(work)).add_done_callback(lambda _: work.aside.set())
+                await work.aside.wait()
+
+            await for_each(due, carry_out, width, brake)
+        await _await_the_last(lessons, done)
     finally:
         finished = {outcome.ref for outcome in done.outcomes}
         done.outcomes += [
@@ -114,6 +151,13 @@ async def apply(
         ]
         done.outcomes.sort(key=lambda outcome: outcome.ref)
     return done
+
+
+async def _await_the_last(lessons: Lessons, done: Application) -> None:
+    """Look at the last write of each kind whose reads lag until it is seen, so that the next plan sees them all."""
+    looks = [lesson.last() for lesson in lessons.all() if lesson.last is not None and lesson.lags and not lesson.vain]
+    reads = dict(await asyncio.gather(*looks))
+    done.outcomes[:] = [replace(one, reads=one.reads + reads.get(one.ref, 0)) for one in done.outcomes]
 
 
 def _unbegun(change: Change, brake: Brake) -> Outcome:
@@ -133,19 +177,31 @@ class _Work:
     """The work on one change: counts its calls, and ends with its outcome."""
 
     def __init__(
-        self, writer: Writer, change: Change, lessons: Lessons, brake: Brake, refusals: list[ReconcilerError]
+        self,
+        writer: Writer,
+        change: Change,
+        lessons: Lessons,
+        brake: Brake,
+        refusals: list[ReconcilerError],
+        places: asyncio.Semaphore,
     ) -> None:
         self._writer = writer
         self._change = change
         self._lessons = lessons
         self._brake = brake
         self._refusals = refusals
+        self._places = places
+        self._placed = True
+        self.aside = asyncio.Event()
         self._reads = 0
         self._writes = 0
         self._landed = 0
         self._failed: Call | None = None
         self._unsettled = False
         self._seen: Metadata | None = None
+        self._waited = 0.0
+        self._certain: Metadata = EMPTY
+        self._left_behind: list[Metadata] = []
 
     async def run(self) -> Outcome:
         """Return what became of the change; no error of one resource leaves here."""
@@ -219,8 +275,9 @@ class _Work:
             if sent.retry_in is not None:
                 attempt += 1
                 continue
+            self._left_behind.append(known)
             attempt, known = 0, sent.answer
-            fault = verify(change, known)
+            fault = self._verify(change, known)
             if fault is None:
                 # What came between the look and the write is judged as well: it may be blocked.
                 return self._finished(compare(change.desired, change.intent, Observed(known), None, change.rules))
@@ -248,13 +305,77 @@ class _Work:
     async def _look(self, lesson: Lesson, known: Metadata, aim: Metadata) -> Observed:
         """Wait for a slot, then read; stop where a key of ours has neither the value known nor the one aimed at."""
         await self._take_slot(lesson)
-        observed = await self._read_before_writing()
+        observed = await self._read_up_to(lesson, known)
         now, change = observed.metadata or EMPTY, self._change
         if self._failed is not None and shows(self._failed, known, now):  # it took effect, though it failed
             self._check_losses(lesson, self._failed, known, now)  # before others are blamed for what it dropped
         if _moved_by_others(change, known, aim, now):
             raise _Stop(OutcomeStatus.STALE, _STALE)
         return observed
+
+    async def _read_up_to(self, lesson: Lesson, known: Metadata) -> Observed:
+        """Read what is there; again, for some time, while that is less than our own calls have shown before."""
+
+        def current(now: Metadata) -> bool:
+            ours, latest, *older = (
+                owned(self._change.intent, pairs, lesson.rules) for pairs in (now, known, *self._left_behind)
+            )
+            return _equal(ours, latest) or not any(_equal(ours, each) for each in older)
+
+        observed = await self._read_before_writing()
+        observed = await self._repeatedly(lesson, observed, current, self._read_before_writing, current)
+        if current(observed.metadata or EMPTY):
+            return observed
+        self._seen = known  # what the answer showed is newer
+        self._check_brakes(lesson)
+        raise _Stop(OutcomeStatus.FAILED, _looked(_BEHIND, self._waited))
+
+    async def _repeatedly(
+        self,
+        lesson: Lesson,
+        reading: Observed,
+        enough: Callable[[Metadata], bool],
+        read: Callable[[], Awaitable[Observed]],
+        trace: Callable[[Metadata], bool] | None = None,
+    ) -> Observed:
+        """Return the reading, or the first after it that shows enough, or the last one after a bounded time.
+
+        A whole wait without the least `trace`, where one was to be expected, says that waiting is of no use here.
+        """
+        self._waited = 0.0
+        for pause in LOOKS:
+            if enough(reading.metadata or EMPTY) or lesson.vain or self._brake.pulled:
+                break
+            await self._stand_aside(lesson, pause)
+            self._waited += pause
+            reading = await read()
+        if self._waited and enough(reading.metadata or EMPTY):
+            lesson.waited(of_use=True)
+        elif self._waited == sum(LOOKS) and not self._brake.pulled:
+            self._certain = reading.metadata or EMPTY  # as old as it may be, this was there after the last call
+            if trace is not None and not trace(reading.metadata or EMPTY):
+                lesson.waited(of_use=False)
+        return reading
+
+    async def _stand_aside(self, lesson: Lesson, seconds: float) -> None:
+        """Wait; once waiting is known to help, others take our place meanwhile.
+
+        Before that everybody keeps it: of a server that never shows a write, a few resources are asked, not all.
+        """
+        if not lesson.helped or not self._placed:
+            await self._brake.sleep(seconds)
+            return
+        self.aside.set()
+        self._places.release()
+        try:
+            await self._brake.sleep(seconds)
+        finally:
+            await self._places.acquire()
+
+    def _verify(self, change: Change, answer: Metadata) -> Fault | None:
+        """Return why a call is a failure, with how long it was looked for."""
+        fault = verify(change, answer)
+        return fault and _looked(fault, self._waited)
 
     def _finished(self, change: Change) -> OutcomeStatus:
         self._change = change
@@ -270,7 +391,8 @@ class _Work:
 
     def _check_losses(self, lesson: Lesson, call: Call, before: Metadata, now: Metadata) -> None:
         """Stop, and halt the kind, where pairs vanished that a call did not carry."""
-        lost = lost_pairs(call, before, now)
+        merges = lesson.lags and (lesson.proven or bool(survivors(call, before, now)))
+        lost = lost_pairs(call, before, now, merges=merges)
         if lost:
             raise _Stop(OutcomeStatus.FAILED, _halt(lesson, lost), lost)
 
@@ -292,10 +414,10 @@ class _Work:
         kind, asked, before = change.ref.kind, change.rules.dialect, change.observed or EMPTY
         # A probe of one resource alone teaches the kind, unless it had nothing else to send that could be seen.
         taught_by = AUTO if asked is PROBE_NULL and lesson.rules.dialect is AUTO and change.planned else asked
-        self._failed = None
+        self._failed, certain = None, self._certain
         self._check_brakes(lesson)  # others may have been told something while this one was reading
         try:
-            answer = await self._modify(asked, call, before, attempt)
+            answer = await self._modify(lesson, asked, call, before, attempt)
         except ApiError as error:
             taught = learn_from_rejection(asked, call, before, error.fault)
             if taught is not asked:
@@ -310,8 +432,8 @@ class _Work:
         self._check_losses(lesson, call, before, answer)
         if shows(call, before, answer):
             self._landed += 1
-            lesson.proven = lesson.proven or bool(before.keys() - call.entries.keys())
-        taught = learn(asked, call, before, answer)
+            lesson.proven = lesson.proven or bool(survivors(call, before, answer))
+        taught = learn(asked, call, before, answer, certain if lesson.lags else None)
         if taught is not asked:
             self._lessons.take(kind, taught_by, taught)
         return _Sent(answer, taught)
@@ -322,30 +444,96 @@ class _Work:
         if _did_nothing(error.fault):
             raise error
         try:
-            now = (await self._read()).metadata or EMPTY
+            reading = await self._read()
+            if lesson.lags:
+                reading = await self._repeatedly(
+                    lesson, reading, lambda now: complete(change.rules.dialect, call, now), self._read
+                )
         except _Stop as stop:
             # What made the write fail is the cause, where the look after it fails as well.
             raise error if stop.status is OutcomeStatus.FAILED else stop from None
+        now = reading.metadata or EMPTY
         if shows(call, before, now):
             self._check_losses(lesson, call, before, now)
         if verify(change, now) is not None:
+            self._unsettled = lesson.lags  # it may yet be seen
             raise error
         return _Sent(now, change.rules.dialect)
 
-    async def _modify(self, asked: Dialect, call: Call, before: Metadata, attempt: int) -> Metadata:
+    async def _modify(self, lesson: Lesson, asked: Dialect, call: Call, before: Metadata, attempt: int) -> Metadata:
         """Send one call; returns the map in its answer, or that of a read where the answer does not tell."""
         self._writes += 1
+        self._waited = 0.0
         answer = await self._writer.modify(self._change.ref, call.entries, attempt)
         self._unsettled = False
-        if answer.metadata is None or not shows(call, before, answer.metadata):
+        # Some servers write, and answer with an empty map all the same: then a read tells.
+        emptied = not answer.metadata and any(value is not None for value in call.entries.values())
+        if not emptied and self._tells(lesson, asked, call, before, answer.metadata):
+            self._certain = answer.metadata or EMPTY
+            lesson.last = lambda: self._await_sight(lesson, asked, call)
+        else:
             self._unsettled = True
-            answer = await self._read()
+            try:
+                answer = await self._look_after(lesson, asked, call, before, answer)
+            except _Stop:
+                self._seen = self._newest(call, before, answer)
+                raise
+            lesson.last = None  # a read has caught up with what was written before, or waiting is of no use
         metadata = usable(answer, asked)
         if metadata is None:
             fault = Fault("no_metadata", "neither the answer nor a read after it has any metadata")
             raise _Stop(OutcomeStatus.FAILED, fault)
         self._seen = metadata
         return metadata
+
+    def _tells(self, lesson: Lesson, asked: Dialect, call: Call, before: Metadata, answer: Metadata | None) -> bool:
+        """Tell whether a map says what became of a call: for kinds whose reads lag, only one that shows all of it."""
+        if answer is None:
+            return False
+        return complete(asked, call, answer) if lesson.lags else shows(call, before, answer)
+
+    async def _look_after(
+        self, lesson: Lesson, asked: Dialect, call: Call, before: Metadata, answer: Observed
+    ) -> Observed:
+        """Return what a read shows after an answer that does not tell; repeated where it should show more."""
+
+        def trace(now: Metadata) -> bool:
+            return shows(call, before, now)
+
+        reading, answered = await self._read(), answer.metadata is not None and trace(answer.metadata)
+        # Under `auto`, a key that was left out and is still there is what a server answers that merges. A null that
+        # did nothing is odd enough to look again.
+        if lesson.lags or asked is PROBE_NULL or must_show(asked, call, before):
+            reading = await self._repeatedly(
+                lesson,
+                reading,
+                lambda now: self._tells(lesson, asked, call, before, now),
+                self._read,
+                trace if must_show(asked, call, before) and not answered else None,
+            )
+        if trace(usable(reading, asked) or EMPTY):
+            return reading
+        if self._brake.pulled and (self._waited or lesson.lags):
+            raise _Stop(OutcomeStatus.NOT_ATTEMPTED)  # the wait was cut short: nobody knows
+        return answer if answered else reading  # it is newer
+
+    def _newest(self, call: Call, before: Metadata, answer: Observed) -> Metadata | None:
+        """Return the map of the last look, unless the answer to the call showed more of it."""
+        if answer.metadata is None or shows(call, before, self._seen or EMPTY):
+            return self._seen
+        return answer.metadata if shows(call, before, answer.metadata) else self._seen
+
+    async def _await_sight(self, lesson: Lesson, asked: Dialect, call: Call) -> tuple[Ref, int]:
+        """Read until a read shows a call that its answer showed; returns whose it was, and the reads that it took."""
+        begun, seen, self._placed = self._reads, self._seen, False
+        try:
+            if not self._brake.pulled:
+                reading = await self._read()
+                await self._repeatedly(lesson, reading, lambda now: complete(asked, call, now), self._read)
+        except Exception:  # noqa: BLE001, S110 - the write is verified: what becomes of this look changes nothing
+            pass
+        self._seen = seen
+        return self._change.ref, self._reads - begun
 
     async def _read_before_writing(self) -> Observed:
         """Read; given up where the brake is pulled, since nothing is in flight."""
@@ -400,6 +588,7 @@ _UNFINISHED = {
         "in_flight", "ended after a write was sent: it may have taken effect; plan again"
     ),
 }
+_BEHIND = Fault("not_applied", "the reads do not show what the answer to the call before showed; plan again")
 _UNTOUCHED = _UNFINISHED.keys()
 _BY_FAULT = {"not_attempted": OutcomeStatus.NOT_ATTEMPTED, "stale": OutcomeStatus.STALE}
 """What became of a change that its plan already found impossible, where that is not just a failure."""
@@ -416,6 +605,17 @@ class _Sent:
     answer: Metadata
     taught: Dialect
     retry_in: float | None = None
+
+
+def _looked(fault: Fault, seconds: float) -> Fault:
+    """Return the fault with how long was looked for something else."""
+    if not seconds:
+        return fault
+    return replace(fault, message=f"{fault.message} (after {seconds:g} s of looking)")
+
+
+def _equal(one: Metadata, other: Metadata) -> bool:
+    return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
 
 
 def _did_nothing(fault: Fault) -> bool:

@@ -55,6 +55,9 @@ def retirement(kind: Kind, host: str) -> Fault | None:
     )
     return Fault("unserved", message)
 
+_COMPLAINTS = ("error", "detail", "message", "msg")
+"""Fields in which servers complain."""
+
 
 class _Echoed(Exception):
     """The metadata of an answer holds our own credential: nothing of it may be kept, written or shown."""
@@ -102,9 +105,11 @@ class Judge:
         found = parse_object(answer.body)
         _check_identity(ref, found)
         held = metadata_of(found, self.kind.field)
-        if held is None and "error" in found and "id" not in found:
+        if held is None and "id" not in found:
             # Taken for an object without the field, this would read as an empty map under the merge dialects.
-            raise Unusable(f"is an error in spite of its status: {complaint(answer.body).message}")
+            if any(found.get(name) for name in _COMPLAINTS):
+                raise Unusable(f"is an error in spite of its status: {complaint(answer.body).message}")
+            raise Unusable(f"shows neither `id` nor `{self.kind.field}`")
         if held and echoes(answer.body, held, self.secret):
             raise _Echoed
         return Observed(None if held is None else MappingProxyType(held))

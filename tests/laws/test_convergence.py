@@ -6,6 +6,7 @@ The server is a fake whose behaviour the contract suite holds against the emulat
 import asyncio
 
 import pytest
+import virtual_time
 from fakes import FakeApi
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
@@ -57,7 +58,7 @@ def run(api, desired, rules, base=None):
         plan = make_plan(desired, seen.readings, lambda _kind: rules, bases=base and dict.fromkeys(seen.readings, base))
         return plan, await apply(api, plan.changes, lambda _kind: rules, parallelism=3, brake=brake)
 
-    return asyncio.run(both())
+    return virtual_time.run(both())
 
 
 def converged(api, desired, rules):

@@ -1,11 +1,13 @@
 """Any story of faults, edits by others, interruptions and runs ends converged or explained, every write accounted for.
 
-The gateway, the engine, the plan, the memory and the emulator are the real ones; between the first and the last there
-is no socket, and time passes only while everybody sleeps. The server keeps its own log, which the reports are held
+Reads of stored chat completions lag behind writes, as far as a story says; everything else is read as it is. The
+gateway, the engine, the plan, the memory and the emulator are the real ones; between the first and the last there is
+no socket, and time passes only while everybody sleeps. The server keeps its own log, which the reports are held
 against. `STATEFUL_EXAMPLES` says how many stories are told; the last one of a failure is printed, with what repeats it.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 from collections import defaultdict
@@ -26,8 +28,9 @@ from reconciler.dialects import AUTO, MERGE, MERGE_EMPTY, MERGE_NULL, REPLACE, R
 from reconciler.document import Document, Head, outcome_part, plan_parts
 from reconciler.emulator.mishaps import NO_MISHAPS, Mishap, MishapRule, Mishaps, answer
 from reconciler.emulator.service import Behaviour, Held, Request
-from reconciler.emulator.store import MemoryStore
+from reconciler.emulator.store import Lag, LaggingStore, MemoryStore
 from reconciler.engine import Application, Brake, apply, observe
+from reconciler.engine.lessons import LOOKS
 from reconciler.events import OutcomeStatus
 from reconciler.gateway.client import Connection, open_gateway
 from reconciler.gateway.pacing import LATE, LONGEST_HINT, Pace
@@ -50,8 +53,13 @@ EARLY = 1e-3
 
 # --- what there is ----------------------------------------------------------------------------------------------------
 
-REFS = (*(Ref("thread", f"thread_{number}") for number in range(3)), Ref("conversation", "conv_1"))
-KINDS = {"thread": "/v1/threads/", "conversation": "/v1/conversations/"}
+REFS = (
+    *(Ref("thread", f"thread_{number}") for number in range(2)),
+    Ref("conversation", "conv_1"),
+    *(Ref("chat_completion", f"chatcmpl-{number}") for number in range(2)),
+)
+KINDS = {"thread": "/v1/threads/", "conversation": "/v1/conversations/", "chat_completion": "/v1/chat/completions/"}
+LAGGING = "chat_completion"
 OURS = tuple(f"k{number}" for number in range(6))
 THEIRS = ("run.a", "run.b", *(f"f{number}" for number in range(12)))
 
@@ -123,6 +131,17 @@ troubles = st.builds(
     ceiling=st.none() | st.sampled_from((30, 600)),
 )
 
+NO_LAG = Lag()
+lags = st.sampled_from((NO_LAG, Lag(0.3), Lag(2), Lag(60), Lag(reads=1), Lag(reads=3), Lag(reads=20)))
+SHORT = sum(LOOKS) - 1
+"""Seconds that reads may lag without anything being called a failure for it."""
+
+
+def is_short(lag):
+    """Tell whether reads catch up within the time that is given to them."""
+    return lag.seconds <= SHORT and lag.reads < len(LOOKS)
+
+
 # --- the server -------------------------------------------------------------------------------------------------------
 
 
@@ -144,9 +163,11 @@ class Post:
 class Server:
     """The emulator, with a log of its own and others who write at the same time."""
 
-    def __init__(self, writes, held):
-        self.writes = writes
-        self.store = MemoryStore()
+    def __init__(self, writes, held, lag=NO_LAG):
+        self.writes, self.lag = writes, lag
+        self.epoch = self.latest = 0.0
+        self.inner = MemoryStore()
+        self.store = LaggingStore(self.inner, {LAGGING: lag}, self.clock)
         self.behaviour = Behaviour(now=lambda: 1, token=lambda: "0", writes=writes)
         for ref, pairs in held.items():
             self.put(ref, pairs)
@@ -158,8 +179,21 @@ class Server:
             kept = {key: value for key, value in kept.items() if value != ""}
         self.store.put(ref, Held(1, MappingProxyType(kept)))
 
+    def clock(self):
+        """Return the seconds since the story began: those of all runs."""
+        with contextlib.suppress(RuntimeError):  # between two runs there is no loop
+            self.latest = self.epoch + asyncio.get_running_loop().time()
+        return self.latest
+
+    def rest(self):
+        """Let so much time pass that reads have caught up."""
+        self.epoch = self.latest = self.clock() + 100
+        for ref in REFS:
+            for _ in range(self.lag.reads + 1):
+                self.store.get(ref)
+
     def held(self, ref):
-        found = self.store.get(ref)
+        found = self.inner.get(ref)
         return None if found is None else dict(found.pairs)
 
     def edit(self, ref, key, value):
@@ -171,7 +205,9 @@ class Server:
     def begin(self, trouble):
         """Begin a run: the log is that of this run."""
         self.trouble = trouble
+        self.epoch = self.latest
         self.posts, self.shown, self.spoilt = [], {}, set()
+        self.ever_shown = defaultdict(list)
         self.brake = self.task = self.pulled_at = None
         self.arrivals, self.hints = [], []
         self.enter("reading")
@@ -182,6 +218,7 @@ class Server:
 
     def handle(self, method, path, headers, body):
         self.calls += 1
+        self.clock()
         arrived = asyncio.get_running_loop().time()
         self.arrivals.append((method, arrived))
         self._happen()
@@ -201,12 +238,14 @@ class Server:
             raise ConnectionResetError
         if "retry-after" in response.headers:
             self.hints.append((method, arrived, float(response.headers["retry-after"])))
-        self.answered = (ref, after) if response.status == 200 and mishap is None else None
+        clear = response.status == 200 and mishap in (None, Mishap.OLD)
+        self.answered = (ref, json.loads(response.body)["metadata"]) if clear else None
         return response.status, response.headers, response.body
 
     def arrived(self, ref, pairs):
         """Note that an answer has come through, which showed a resource like this."""
         self.shown[ref] = pairs
+        self.ever_shown[ref].append(pairs)
         for post in self.posts:
             post.looked_at = post.looked_at or post.ref == ref
 
@@ -385,16 +424,28 @@ class Accounts:
             assert outcome.writes == 0
         if outcome.status in (OutcomeStatus.APPLIED, OutcomeStatus.BLOCKED):
             assert not (posts and not posts[-1].looked_at), "nobody has looked since"
+        lagging = change.ref.kind == LAGGING
         if outcome.status is OutcomeStatus.APPLIED:
-            shown = self.server.shown[change.ref]
+            # Where reads lag, looks after the write may show less.
+            shown = outcome.seen if lagging else self.server.shown[change.ref]
             assert as_wanted(change, shown, change.rules.removals), (change.intent, shown, outcome, posts)
             assert outcome.seen == shown
+            assert shown in self.server.ever_shown[change.ref]
+            if posts and not self.run.cancelled and not self.server.trouble.meanwhile:
+                assert as_wanted(change, posts[-1].after, change.rules.removals), "it is a lie"
         else:
             assert outcome.fault is not None
             assert outcome.fault.code != "internal", outcome.fault
         if outcome.status is OutcomeStatus.MISSING:
             assert self.server.held(change.ref) is None
-        if outcome.status is OutcomeStatus.FAILED and posts and not self._disturbed(change.ref, posts):
+        if outcome.status is OutcomeStatus.FAILED and posts and lagging:
+            if (
+                is_short(self.server.lag)
+                and not self._disturbed(change.ref, posts)
+                and not self.server.trouble.meanwhile
+            ):
+                assert outcome.lost or not as_wanted(change, posts[-1].after, change.rules.removals), outcome
+        elif outcome.status is OutcomeStatus.FAILED and posts and not self._disturbed(change.ref, posts):
             # A write without a clear answer is settled by a look, and what that shows decides.
             assert posts[-1].looked_at
             shown = self.server.shown[change.ref]
@@ -434,6 +485,12 @@ class Accounts:
         earlier = self.posts[post.ref][: self.posts[post.ref].index(post)]
         return {None if each.after is None else each.after.get(key) for each in earlier}
 
+    def check_learned(self, behaves):
+        """Nothing wrong is learned of a server, unless others removed just what we were removing."""
+        if not self.server.trouble.meanwhile and not self.server.trouble.deleted:
+            for kind, name in self.run.done.learned.items():
+                assert name == behaves[kind].name, f"{kind} is said to {name}"
+
     def _document(self):
         run = self.run
         parts = plan_parts(run.plan, len(run.changes), keeps=True)
@@ -450,6 +507,8 @@ class Accounts:
             first, last = posts[0], posts[-1]
             if any(at and edit[0] == ref for at, edit in self.server.trouble.meanwhile) or last.after is None:
                 continue  # others wrote, too: what is whose cannot be told from outside
+            if ref.kind == LAGGING and last.after not in self.server.ever_shown[ref]:
+                continue  # nobody could see it
             ours = {key for key in {*first.before, *last.after} if first.before.get(key) != last.after.get(key)}
             observed = run.changes[ref].observed
             if observed == first.before and all(post.looked_at for post in posts):
@@ -462,13 +521,20 @@ class Accounts:
 class Faults(RuleBasedStateMachine):
     """A server, some manifests, a memory, and whatever may come over them."""
 
-    @initialize(data=st.data(), thread=dialects, conversation=dialects, removals=st.sampled_from(list(Removals)))
-    def begin(self, data, thread, conversation, removals):
-        behaves = {"thread": thread[0], "conversation": conversation[0]}
-        told = {"thread": thread[1], "conversation": conversation[1]}
+    @initialize(
+        data=st.data(),
+        thread=dialects,
+        conversation=dialects,
+        completion=dialects,
+        lag=lags,
+        removals=st.sampled_from(list(Removals)),
+    )
+    def begin(self, data, thread, conversation, completion, lag, removals):
+        behaves = {"thread": thread[0], "conversation": conversation[0], LAGGING: completion[0]}
+        told = {"thread": thread[1], "conversation": conversation[1], LAGGING: completion[1]}
         self.right = {kind: (behaves[kind], told[kind]) not in WRONG for kind in behaves}
         self.rules = {kind: Rules(told[kind], removals) for kind in told}
-        self.server = Server(behaves, {ref: data.draw(observed_maps) for ref in REFS})
+        self.server = Server(behaves, {ref: data.draw(observed_maps) for ref in REFS}, lag)
         self.declared = {ref: data.draw(declarations(ref)) for ref in REFS}
         self.bases, self.left_over, self.runs = {}, [], 0
         self.sound = True
@@ -498,6 +564,7 @@ class Faults(RuleBasedStateMachine):
         run = virtual_time.run(carried_out(self, trouble))
         accounts = Accounts(self, run)
         accounts.check()
+        accounts.check_learned(self.server.writes)
         left = recorded(run, self.runs)
         assert accounts.posts.keys() <= left.changes.keys()  # the journal names all that was written to
         if not run.cancelled:
@@ -531,6 +598,10 @@ class Faults(RuleBasedStateMachine):
         for edit in edits:
             self.server.edit(*edit)
 
+    @rule()
+    def rest(self):
+        self.server.rest()
+
     @rule(ref=refs)
     def delete(self, ref):
         if self.server.held(ref) is not None:
@@ -544,7 +615,10 @@ class Faults(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: hasattr(self, "server"))
     def run_in_peace(self):
+        self.server.rest()
         run = self.carry_out(Trouble())
+        if self.server.lag.reads or not is_short(self.server.lag):
+            self.server.rest()  # else the next plan sees at once what this one did, by one look at the last of it
         left = self.next_plan()
         for ref, change in left.items():
             if change.action is not Action.KEEP:
@@ -573,7 +647,8 @@ class Faults(RuleBasedStateMachine):
             assert outcome.status is OutcomeStatus.FAILED
             # That nothing can be removed to make room is learned only on the way.
             full = outcome.fault.code == "too_many_pairs" and run.changes[ref].rules.dialect is AUTO
-            assert full or run.changes[ref].action is Action.FAILED or not self.right[ref.kind], outcome
+            behind = ref.kind == LAGGING and outcome.fault.code == "not_applied" and not is_short(self.server.lag)
+            assert full or behind or run.changes[ref].action is Action.FAILED or not self.right[ref.kind], outcome
 
     def teardown(self):
         if getattr(self, "sound", False):  # else it is told already what does not hold

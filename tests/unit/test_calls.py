@@ -2,9 +2,20 @@
 
 import pytest
 
-from reconciler.calls import Call, calls, learn, learn_from_rejection, lost_pairs, shows, verify
+from reconciler.calls import (
+    Call,
+    calls,
+    complete,
+    learn,
+    learn_from_rejection,
+    lost_pairs,
+    must_show,
+    shows,
+    survivors,
+    verify,
+)
 from reconciler.compare import Rules, judge
-from reconciler.dialects import AUTO, MERGE, MERGE_EMPTY, MERGE_NULL, PROBE_NULL, REPLACE, Removals
+from reconciler.dialects import AUTO, MERGE, MERGE_EMPTY, MERGE_NULL, PROBE_NULL, REPLACE, Removal, Removals
 from reconciler.errors import Fault
 from reconciler.model import Desired, Observed, Ownership, Ref
 
@@ -185,3 +196,64 @@ def test_a_rejection_teaches_that_null_is_refused_or_that_the_maps_are_merged(st
 @pytest.mark.parametrize("status", [None, 401, 404, 409, 429, 500])
 def test_other_failures_teach_nothing(status):
     assert learn_from_rejection(PROBE_NULL, NULLING, BEFORE, Fault("failed", "no", status)) is PROBE_NULL
+
+
+# --- where reads lag behind writes
+
+
+@pytest.mark.parametrize(
+    ("dialect", "entries", "answer", "is_complete"),
+    [
+        (REPLACE, {"a": "1"}, {"a": "1"}, True),
+        (REPLACE, {"a": "1"}, {"a": "1", "old": "1"}, False),
+        (REPLACE, {"a": ""}, {}, False),
+        (MERGE, {"a": ""}, {"a": "", "old": "1"}, True),
+        (MERGE_EMPTY, {"a": "", "b": "1"}, {"b": "1"}, True),
+        (MERGE_EMPTY, {"a": ""}, {"a": "0"}, False),
+        (MERGE_NULL, {"a": None, "b": "1"}, {"b": "1"}, True),
+        (MERGE_NULL, {"a": None, "b": "1"}, {"a": "0", "b": "1"}, False),
+        (REPLACE, {"a": 1, "b": True}, {"a": 1.0, "b": True}, True),
+        (REPLACE, {"a": 1}, {"a": True}, False),
+    ],
+)
+def test_an_answer_is_complete_when_all_of_the_call_is_in_it(dialect, entries, answer, is_complete):
+    assert (
+        complete(dialect, Call(dict(entries), frozenset({"old"} if dialect.removal is Removal.OMIT else ())), answer)
+        is is_complete
+    )
+
+
+@pytest.mark.parametrize(
+    ("dialect", "call", "expected"),
+    [
+        (REPLACE, Call({"a": "1"}, frozenset({"old"})), True),
+        (AUTO, Call({"a": "1"}, frozenset({"old"})), False),
+        (AUTO, Call({"a": "2"}, frozenset({"old"})), True),
+        (PROBE_NULL, Call({"a": "1", "old": None}), False),
+        (PROBE_NULL, Call({"a": "2", "old": None}), True),
+    ],
+)
+def test_only_what_every_server_would_show_has_to_be_shown(dialect, call, expected):
+    assert must_show(dialect, call, {"a": "1", "old": "1"}) is expected
+
+
+@pytest.mark.parametrize(
+    ("dialect", "call", "certain", "taught"),
+    [
+        (AUTO, Call({"a": "1"}, frozenset({"old"})), None, REPLACE),
+        (AUTO, Call({"a": "1"}, frozenset({"old"})), {}, AUTO),
+        (AUTO, Call({"a": "1"}, frozenset({"old"})), {"old": "1"}, REPLACE),
+        (PROBE_NULL, Call({"a": "1", "old": None}), None, MERGE_NULL),
+        (PROBE_NULL, Call({"a": "1", "old": None}), {"a": "1"}, PROBE_NULL),
+        (PROBE_NULL, Call({"a": "1", "old": None}), {"old": "1"}, MERGE_NULL),
+    ],
+)
+def test_a_key_that_is_gone_teaches_only_if_it_was_there(dialect, call, certain, taught):
+    assert learn(dialect, call, {"old": "1"}, {"a": "1"}, certain) is taught
+
+
+def test_a_pair_that_vanished_from_a_server_that_merges_was_taken_by_others():
+    call, before, answer = Call({"a": "1"}), {"a": "0", "seen": "1", "other": "1"}, {"a": "1", "other": "1"}
+    assert survivors(call, before, answer) == {"other"}
+    assert lost_pairs(call, before, answer) == {"seen": "1"}
+    assert lost_pairs(call, before, answer, merges=True) == {}

@@ -34,11 +34,11 @@ def changes_for(desired, api, rules):
 
 def carry_out(api, changes, rules, *, parallelism=2, brake=None, emit=silence):
     work = apply(api, changes, lambda _kind: rules, parallelism=parallelism, brake=brake or Brake(), emit=emit)
-    return asyncio.run(work)
+    return virtual_time.run(work)
 
 
 def look(api, refs=REFS, parallelism=2, brake=None, emit=silence):
-    return asyncio.run(observe(api, refs, parallelism=parallelism, brake=brake or Brake(), emit=emit))
+    return virtual_time.run(observe(api, refs, parallelism=parallelism, brake=brake or Brake(), emit=emit))
 
 
 def results(done):
@@ -911,7 +911,7 @@ def step_through(api, changes, rules, script, parallelism=6):
                 gate.set()
         return await work
 
-    return asyncio.run(both())
+    return virtual_time.run(both())
 
 
 @pytest.mark.parametrize(
