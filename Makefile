@@ -1,10 +1,11 @@
 # Everything that a checkout needs, with only Python, its venv module and make:
-#   make demo     sets up and runs the main job against the embedded emulator
-#   make test     sets up and runs the whole suite, lint, types and architecture included
-#   make fuzz     attacks the readers of manifests, settings and plans for 5 minutes (FUZZ_SECONDS)
-#   make mutants  changes the pure core in some 1,900 places, one at a time, and counts which changes no test notices
-#   make bench    measures speed and memory side by side with bare loops, for some 10 minutes (ONLY=plan,validate: a part)
-#   make clean    removes what these made
+#   make demo       sets up and runs the main job against the embedded emulator
+#   make test       sets up and runs the whole suite, lint, types and architecture included
+#   make test-real  runs one scenario against servers that nobody here wrote, installed from the package registry
+#   make fuzz       attacks the readers of manifests, settings and plans for 5 minutes (FUZZ_SECONDS)
+#   make mutants    changes the pure core in some 1,900 places, one at a time, and counts which changes no test notices
+#   make bench      measures speed and memory side by side with bare loops, for some 10 minutes (ONLY=plan,validate: a part)
+#   make clean      removes what these made
 
 # The first of these that is new enough and can make a virtual environment; PYTHON=... names another.
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
@@ -20,8 +21,10 @@ endif
 
 VENV := .venv
 BIN := $(VENV)/bin
+# The servers that `make test-real` starts; tests/real/ says which versions.
+REAL := smg agentic-api
 
-.PHONY: demo test fuzz mutants bench check-python clean FORCE
+.PHONY: demo test test-real fuzz mutants bench check-python clean FORCE
 
 demo: $(VENV)/runs
 	@$(BIN)/python -m reconciler demo
@@ -31,6 +34,9 @@ test: $(VENV)/tests
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest -n 4 --dist worksteal --cov --cov-report=term
+
+test-real: $(VENV)/tests $(REAL:%=$(VENV)/real/%/installed)
+	$(BIN)/python -m pytest -n 2 tests/real
 
 fuzz: $(VENV)/tests
 	@PYTHONPATH=tests $(BIN)/python -m fuzz
@@ -55,6 +61,14 @@ $(VENV)/mutants: pyproject.toml $(VENV)/tests
 
 $(VENV)/bench: pyproject.toml $(VENV)/tests
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+# Each in an environment of its own: what a server needs is no concern of ours. Ready wheels only: both are compiled.
+$(VENV)/real/%/installed: tests/real/%.txt $(VENV)/made-with
+	@rm -rf $(@D) && $(BIN)/python -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --requirement $< || { \
+	  echo "$* cannot be installed for `$(BIN)/python -V` on `uname -sm`, in the versions of $<; what pip said is above." >&2; \
+	  echo "Where no wheel fits this Python, name another one: make PYTHON=/path/to/python3.12 test-real" >&2; exit 1; }
 	@touch $@
 
 # Looked at every time, written only with a new environment: where the old one does not run, was made with another Python,
