@@ -11,14 +11,22 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from forking import close_the_nursery
 from hypothesis import HealthCheck, settings
 
 from reconciler.addresses import is_loopback
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-_OTHERS = ("NO_COLOR", "GIT_DIR", "GIT_WORK_TREE", "XDG_CACHE_HOME")
+collect_ignore = ["real"]  # needs servers of its own: make test-real
+
+_OTHERS = (
+    "NO_COLOR", "GIT_DIR", "GIT_WORK_TREE", "XDG_CACHE_HOME",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy",
+)  # fmt: skip
 settings.register_profile("suite", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
@@ -27,6 +35,13 @@ settings.load_profile("suite")
 def _home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an empty folder to be everybody's home."""
     return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _helpers() -> Iterator[None]:
+    """End the process that forks commands before the measurements are put together."""
+    yield
+    close_the_nursery()
 
 
 @pytest.fixture(autouse=True)

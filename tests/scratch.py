@@ -23,7 +23,11 @@ from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING, Any
 
-from reconciler.dialects import DIALECTS
+from api.descriptions import OPERATIONS, faults
+from api.judge import Judge
+from forking import the_nursery
+
+from reconciler.dialects import DIALECTS, Removal
 from reconciler.emulator import live_behaviour
 from reconciler.emulator.service import Held, Request, handle
 from reconciler.emulator.store import MemoryStore
@@ -144,8 +148,13 @@ class Scratch:
         )
 
     def run(self, line: str, env: Mapping[str, str] | None = None) -> Finished:
-        """Run a command line without a terminal."""
-        return finished(self.start(line, env))
+        """Run a command line without a terminal, as a fork of a process that has loaded everything (forking.py)."""
+        environment = self.environment(env or {})
+        nursery = the_nursery(self.environment({}))
+        if nursery is None or not nursery.takes(environment):
+            return finished(self.start(line, env))
+        code, out, err = nursery.run(shlex.split(line), self.folder, environment, PATIENCE)
+        return Finished(code, _text(out), _text(err))
 
     def at_terminal(
         self,
@@ -169,6 +178,10 @@ class Scratch:
                 printed = "" if process.stdout is None else process.stdout.read()
                 code = process.wait(PATIENCE)
         return Finished(code, paper.text if out else printed, screen.text)
+
+
+def _text(written: bytes) -> str:
+    return written.decode().replace("\r\n", "\n").replace("\r", "\n")
 
 
 def finished(process: subprocess.Popen[str]) -> Finished:
@@ -260,11 +273,12 @@ def thread(own: str, **metadata: Any) -> Answer:
 
 
 class Api:
-    """The emulator's function behind a socket of its own, with every call recorded.
+    """The emulator's function behind a socket of its own, with every call recorded, and held against the published API.
 
     `held` maps `kind/id` to metadata, `writes` a kind to its dialect. `instead` maps `METHOD /v1/path` to the answers
     to give in the emulator's place, one a call; the last one stays, and `None` is the emulator's turn. `lag`
-    has the seconds that a method takes.
+    has the seconds that a method takes. `judged`: calls that are none of the published API fail the test; what a target
+    adds to its calls is told to the `judge`.
     """
 
     def __init__(
@@ -273,8 +287,12 @@ class Api:
         writes: Mapping[str, str] | None = None,
         instead: Mapping[str, Sequence[Answer | None]] | None = None,
         lag: Mapping[str, float] | None = None,
+        *,
+        judged: bool = True,
     ) -> None:
         self.calls: list[Call] = []
+        self.judged = judged
+        self.judge = Judge(nulls=any(DIALECTS[name].removal is Removal.NULL for name in (writes or {}).values()))
         self.busiest = 0
         self._busy = 0
         self._store = MemoryStore()
@@ -287,7 +305,8 @@ class Api:
             self.put(name, pairs)
 
     def put(self, name: str, pairs: Mapping[str, Any]) -> None:
-        """Hold metadata, whoever held what there."""
+        """Hold metadata, whoever held what there; where the API would not take it, no answer's map is judged."""
+        self.judge.odd |= bool(faults("shared", OPERATIONS[_ref(name).kind].field, dict(pairs)))
         self._store.put(_ref(name), Held(1, pairs))
 
     def delete(self, name: str) -> None:
@@ -323,7 +342,10 @@ class Api:
         time.sleep(self._lag.get(call.method, 0))
         with self._lock:
             self._busy -= 1
-            return self._planned(str(call)) or self._emulated(call, raw)
+            planned = self._planned(str(call))
+            if planned is not None:
+                self.judge.request(call.method, call.path, call.headers, raw)
+            return planned or self._emulated(call, raw)
 
     def _planned(self, call: str) -> Answer | None:
         answers = self._instead.get(call)
@@ -334,11 +356,12 @@ class Api:
 
     def _emulated(self, call: Call, raw: bytes) -> Answer:
         response = handle(self._store, Request.aimed(call.method, call.path, call.headers, raw), self._behaviour)
+        self.judge.exchange(call.method, call.path, call.headers, raw, response.status, response.headers, response.body)
         return Answer(response.status, response.body.decode(), response.headers)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[str]:
-        """Listen on loopback; gives the base URL."""
+        """Listen on loopback; gives the base URL. What broke the published API is raised at the end."""
         server = _Server(("127.0.0.1", 0), type("Desk", (_Desk,), {"api": self}))
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -348,6 +371,8 @@ class Api:
             server.shutdown()
             thread.join()
             server.server_close()
+        if self.judged:
+            self.judge.verdict()
 
 
 def _ref(name: str) -> Ref:

@@ -55,6 +55,7 @@ def retirement(kind: Kind, host: str) -> Fault | None:
     )
     return Fault("unserved", message)
 
+
 _COMPLAINTS = ("error", "detail", "message", "msg")
 """Fields in which servers complain."""
 

@@ -220,7 +220,7 @@ def test_a_run_that_took_longer_than_its_limit_writes_nothing_and_the_next_one_g
 
 def test_where_nothing_at_all_is_listed_that_is_an_error_that_names_a_way_out(tmp_path):
     scratch = Scratch(tmp_path)
-    with Api().listening() as url:
+    with Api(judged=False).listening() as url:
         scratch.settings(f"{url}/nowhere")
         done = scratch.run("import --all")
         assert (done.code, done.out) == (1, "")

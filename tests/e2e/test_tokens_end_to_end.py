@@ -174,6 +174,7 @@ def alive(pid):
 
 def test_headers_and_query_of_the_target_arrive_and_secrets_of_them_show_nowhere(tmp_path):
     api = Api(instead={f"GET /v1/threads/thread_{n}?x=a%20b": [Answer(403, "no gate-secret-1")] for n in range(6)})
+    api.judge.query, api.judge.also = {"x": "a b"}, frozenset({"x-team", "x-gate"})
     more = "headers: {X-Team: support desk}, headers_env: {X-Gate: GATE}, query: {x: a b}"
     with staged(tmp_path, MANIFEST, api, more) as made:
         unset = made.run("plan --format json")
