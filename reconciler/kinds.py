@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 OPENAI_HOST = "api.openai.com"
 """The vendor's own host: the only place where the rows' dialects are confirmed."""
 
+
+def at_vendor(host: str) -> bool:
+    """Tell whether a host is the vendor's own: that of the API, one of its regions, either with the root's dot."""
+    name = host.lower().removesuffix(".")
+    return name == OPENAI_HOST or name.endswith(f".{OPENAI_HOST}")
+
+
 ASSISTANTS = MappingProxyType({"OpenAI-Beta": "assistants=v2"})
 AGENTS = MappingProxyType({"OpenAI-Beta": "agents=v1"})
 FOUNDRY = frozenset({"azure-foundry", "emulator"})
@@ -93,7 +100,7 @@ class Kind:
         """Tell whether the collection can be paged through at `host`, which is spoken to as `provider`."""
         if self.listed_at is None or provider in self.listed_at:
             return Listing.YES
-        return Listing.NO if host == OPENAI_HOST or provider == "azure-openai" else Listing.UNTOLD
+        return Listing.NO if at_vendor(host) or provider == "azure-openai" else Listing.UNTOLD
 
     @property
     def collection(self) -> str:
@@ -115,7 +122,7 @@ class Kind:
 
     def retired_at(self, host: str) -> bool:
         """Tell whether `host` has stopped serving this kind."""
-        return self.retired is not None and host == OPENAI_HOST
+        return self.retired is not None and at_vendor(host)
 
 
 _IDS = (ID_PATTERN, re.compile(f"{ID_PATTERN.pattern}/{ID_PATTERN.pattern}"))

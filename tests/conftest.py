@@ -7,6 +7,7 @@ that is left here; it is kept from other machines by what the test gives it to d
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,15 @@ def _helpers() -> Iterator[None]:
     """End the process that forks commands before the measurements are put together."""
     yield
     close_the_nursery()
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """Give the signals back after each test: a command that ran in this process listens to them until its end."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -38,6 +38,7 @@ ADVICE: Mapping[str, str] = {
     "credential_echoed": "take the key out of the metadata on the server, and replace it: others have seen it",
     "no_metadata": "see what the API answers by `--verbose`",
     "too_many_pairs": "remove keys from the manifest, or from the resource",
+    "broken_list": "run this again; if it stays so, ask whoever runs the server",
     "endless_list": "ask whoever runs the server, and name the ids by `--ids-from` meanwhile",
     "odd_object": "see what the server has there; manifests can hold it by hand at most",
     "lost_pairs": "set `writes` for this kind to replace, and write the lost pairs again",
@@ -67,10 +68,19 @@ ADVICE: Mapping[str, str] = {
 def advised(problem: Problem) -> Problem:
     """Return a problem whose message says what to do about it; done twice, it is as done once."""
     advice = ADVICE.get(problem.code)
-    if advice is None or problem.message.rstrip(".").endswith(advice[1:]):
+    if advice is None or problem.message.rstrip(".").endswith(advice[1:]) or _says_itself(problem):
         return problem
     sentence, end = _endings(advice)
     return replace(problem, message=f"{problem.message}{sentence if problem.message.endswith('.') else end}")
+
+
+def _says_itself(problem: Problem) -> bool:
+    """Tell whether a problem says what to do in words of its own, although others of its code do not."""
+    if problem.code != "unserved":
+        return False
+    from reconciler.gateway.verdicts import tells_retirement
+
+    return tells_retirement(problem.message)
 
 
 def _endings(advice: str) -> tuple[str, str]:

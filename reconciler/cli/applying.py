@@ -11,13 +11,13 @@ from reconciler import engine, planfile
 from reconciler.cli.forecast import Calls, check_requests, forecast
 from reconciler.cli.memory import remember
 from reconciler.cli.output import confirm, room_on, say
-from reconciler.cli.planning import judge_run, observe_and_plan
+from reconciler.cli.planning import RUN_WIDE, judge_run, observe_and_plan
 from reconciler.cli.recording import Book, counted, first_bases, unmoved
 from reconciler.cli.session import When, open_session
 from reconciler.cli.show import read_plan
 from reconciler.compare import Action
 from reconciler.document import Requests, outcome_part
-from reconciler.errors import ExitCode, Fault, GuardRefused, WrongUsage
+from reconciler.errors import ExitCode, Fault, GuardRefused, TargetRefused, WrongUsage
 from reconciler.events import Outcome, OutcomeStatus
 from reconciler.git import history
 from reconciler.git.history import Kinship
@@ -151,7 +151,8 @@ def propose(report: Report, session: Session, made: Made) -> Proposal:
             "settings names"
         )
     judge_run(session, report, made.plan.changes, made.observation.refusals, outcomes_follow=True)
-    book = Book(session, made.memory, report.parts["head"], "apply", whole=session.whole)
+    whole = session.whole and all(map(looked_at, made.plan.changes))
+    book = Book(session, made.memory, report.parts["head"], "apply", whole=whole)
     return Proposal(session, made.plan.changes, scale_of(made.plan.changes), book)
 
 
@@ -169,10 +170,32 @@ def _saved(report: Report, chosen: Options, file: Path) -> Proposal:
     kept = ("base", "summary", "looked_at", "changes", "left", "spared", "released", "shard", "since")
     report.parts |= {part: getattr(document, part) for part in kept}
     report.parts["requests"] = Requests(writes=document.requests.writes)
-    judge_run(session, report, changes, outcomes_follow=True)
-    book = Book(session, memory, document.head, "apply", whole=document.whole)
+    judge_run(session, report, changes, refused_then(changes), outcomes_follow=True)
+    book = Book(session, memory, document.head, "apply", whole=document.whole and all(map(looked_at, changes)))
     agreeing = unmoved(planfile.agreeing_of(document, session.rules_of), document.record, memory)
     return Proposal(session, (*changes, *agreeing), planfile.scale(document), book)
+
+
+def refused_then(changes: Sequence[Change]) -> list[TargetRefused]:
+    """Return what the target refused while a saved plan was made: such a resource alone does not say why.
+
+    One refusal for each kind that is not served, as `apply` without a plan gives it; of the others the first is enough.
+    """
+    found: dict[tuple[str, str], TargetRefused] = {}
+    for change in changes:
+        fault = change.fault
+        if change.action is Action.FAILED and fault is not None and fault.code in _REFUSALS:
+            kind = change.ref.kind if fault.code == "unserved" else ""
+            found.setdefault((fault.code, kind), TargetRefused(fault))
+    return list(found.values())
+
+
+_REFUSALS = RUN_WIDE - {"not_attempted"}
+
+
+def looked_at(change: Change) -> bool:
+    """Tell whether a look showed what there is of a resource, or that there is none."""
+    return change.observed is not None or change.action is Action.MISSING
 
 
 # --- consent ----------------------------------------------------------------------------------------------------------

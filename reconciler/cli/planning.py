@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from reconciler.errors import ReconcilerError
     from reconciler.model import Desired, Reading, Ref
 
-RUN_WIDE = frozenset({"unauthorized", "forbidden", "unserved", "out_of_quota", "not_attempted"})
+RUN_WIDE = frozenset({"unauthorized", "forbidden", "unserved", "out_of_quota", "no_token", "not_attempted"})
 """Faults that are told once for the run; naming each resource that they hit would bury the reason."""
 
 

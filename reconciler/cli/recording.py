@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from reconciler.events import Outcome
     from reconciler.git import Repository
     from reconciler.ledger import Dispute, Ledger
-    from reconciler.model import Ref
+    from reconciler.model import Base, Ref
     from reconciler.remembering import Moved
 
 
@@ -45,7 +45,7 @@ class Book:
     """The ledger of a target as one run writes it. Outside of git nothing is written.
 
     `head` is the commit whose declarations the run carries out; `whole`: it looked at all that they declare, or at all
-    that falls to its shard.
+    that falls to its shard, and saw each of it, or that it is missing.
     """
 
     session: Session
@@ -126,9 +126,9 @@ class Book:
         verified = settled or any(base is not None and base.verified for base in moved.values())
         applied = self._applied(known, verified=verified)
         complete = (self.whole and self.session.options.shard is None) or (known is not None and known.complete)
-        news = moved or run.touched or self.memory.taken_in
-        if known is not None and not news and (applied, complete) == (known.applied, known.complete):
-            self.settle()
+        news = run.touched or self.memory.taken_in or any(_tells(base) for base in moved.values())
+        if not news and (applied, complete) == ((known.applied, known.complete) if known else (None, False)):
+            self.settle()  # nothing is known that was not before: what is unknown stays so without a record
             return
         for left in self.memory.taken_in:
             known = self._record_unfinished(repository, left, known, run)
@@ -229,6 +229,11 @@ def changed_only(moved: Moved, memory: Memory) -> Moved:
     """Return of the bases those that differ from what the ledger holds."""
     held = memory.ledger.bases(moved) if memory.ledger else {}
     return {ref: base for ref, base in moved.items() if not alike(base, held.get(ref))}
+
+
+def _tells(base: Base | None) -> bool:
+    """Tell whether a base says anything: not where no look has verified any of it."""
+    return base is None or base.verified
 
 
 def first_bases(memory: Memory) -> Moved:

@@ -24,7 +24,7 @@ from reconciler.model import matches
 from reconciler.words import plain, shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -32,10 +32,13 @@ if TYPE_CHECKING:
     from reconciler.cli.options import Options
     from reconciler.cli.report import Report
     from reconciler.engine import Brake
+    from reconciler.errors import ReconcilerError
     from reconciler.events import Emit
     from reconciler.gateway.answers import Secrets
     from reconciler.gateway.client import Gateway
     from reconciler.gateway.keeper import Keeper
+    from reconciler.gateway.sources import Source
+    from reconciler.gateway.tokens import Token
     from reconciler.gateway.transport import HandlerTransport, Pacer
     from reconciler.manifest.cache import Cache
     from reconciler.model import Desired
@@ -61,6 +64,7 @@ class Session:
     cache: Cache | None = None
     _pacer: Pacer | None = None
     _keeper: Keeper | None = None
+    _first: _First | None = None
     _secrets: Secrets | None = None
     _interruption: Interruption | None = None
 
@@ -168,10 +172,9 @@ class Session:
         if keeper is not None:
             keeper.secrets.add(*self._secrets)
             self._secrets = keeper.secrets
-            await self._first_token(keeper)
         if leaks := self.leaks_of_key(self.declared):
             raise InvalidInput(*leaks)
-        with self._embedded(embedded=connection.embedded) as transport:
+        with self._embedded(embedded=connection.embedded) as transport, self._telling_of_the_first_token():
             async with open_gateway(
                 connection,
                 pacer=self.pacer,
@@ -188,9 +191,12 @@ class Session:
     def leaks_of_key(self, declared: Iterable[Desired]) -> list[Problem]:
         """Return a problem for all that is declared and holds a key or token which is sent to the target.
 
-        Those are known once the gateway is opened.
+        A key is known once the gateway is opened. The first token is not before the first call: it is held against
+        all that was asked about until then, when it is there.
         """
         resources = tuple(declared)
+        if self._first is not None and not self._first.had:
+            self._first.unchecked += resources
         problems = (problem for secret in self._secrets or () for problem in _leaks(secret, resources))
         return list(dict.fromkeys(problems))  # a part of a secret may be one itself
 
@@ -200,25 +206,21 @@ class Session:
         if source is not None and self._keeper is None:
             from reconciler.gateway.keeper import Keeper
 
-            self._keeper = Keeper(source, time.time)
+            self._first = _First(source, self)
+            self._keeper = Keeper(self._first, time.time)
         return self._keeper
 
-    async def _first_token(self, keeper: Keeper) -> None:
-        """Obtain a token before anything is asked; not where the run is ended meanwhile, which then asks nothing."""
-        import asyncio
-
-        asking = asyncio.ensure_future(keeper.current())
-        with self.brake.tells(asking.cancel):
-            if self.brake.pulled:
-                asking.cancel()
-            await asyncio.wait([asking])
-        if asking.cancelled():
-            await keeper.aclose()
-            return
+    @contextlib.contextmanager
+    def _telling_of_the_first_token(self) -> Iterator[None]:
+        """Raise what kept the run from its first token: without one, nothing was asked, and no resource has failed."""
         try:
-            asking.result()
-        except InvalidInput as invalid:
-            raise InvalidInput(*(replace(each, location=self.target.token_at) for each in invalid.found)) from None
+            yield
+        except Exception:
+            if self._first is not None and self._first.failure is not None:
+                raise self._first.failure from None
+            raise
+        if self._first is not None and self._first.failure is not None:
+            raise self._first.failure
 
     @contextlib.contextmanager
     def _embedded(self, *, embedded: bool) -> Iterator[HandlerTransport | None]:
@@ -256,6 +258,58 @@ class Session:
     def progress(self, length: int, label: str) -> AbstractContextManager[Emit]:
         """Show how far the work is."""
         return progress(length, label, wanted=not (self.options.quiet or self.options.verbose))
+
+
+@dataclass(slots=True)
+class _First:
+    """The source of a run's tokens, asked with the first call; the first one is looked for in what is declared.
+
+    `failure` is why there is none. `unchecked` are the resources to look in, beside those that the run knows by then.
+    """
+
+    source: Source
+    session: Session
+    unchecked: tuple[Desired, ...] = ()
+    failure: ReconcilerError | None = None
+    had: bool = False
+
+    @property
+    def runs_commands(self) -> bool:
+        """Tell whether it is of no use unless commands may be run."""
+        return self.source.runs_commands
+
+    async def obtain(self, wall: Callable[[], float]) -> Token:
+        """Return a token; raises `NoToken`."""
+        from reconciler.gateway.tokens import NoToken
+
+        if self.had:
+            return await self.source.obtain(wall)
+        try:
+            token = await self._placed(wall)
+            self._check(token)
+        except InvalidInput as invalid:
+            self.failure = invalid
+            raise NoToken(str(invalid)) from None
+        except NoToken as error:
+            self.failure = error
+            raise
+        self.had = True
+        return token
+
+    async def _placed(self, wall: Callable[[], float]) -> Token:
+        """Return a token; what is wrong with how it is asked for is so at the place that names its source."""
+        try:
+            return await self.source.obtain(wall)
+        except InvalidInput as invalid:
+            place = self.session.target.token_at
+            raise InvalidInput(*(replace(each, location=place) for each in invalid.found)) from None
+
+    def _check(self, token: Token) -> None:
+        """Raise `InvalidInput` where what is declared holds the token."""
+        leaks = _leaks(token.text, (*self.session.declared, *self.unchecked))
+        self.unchecked = ()
+        if leaks:
+            raise InvalidInput(*dict.fromkeys(leaks))
 
 
 def _leaks(secret: str, declared: tuple[Desired, ...]) -> list[Problem]:
@@ -400,9 +454,9 @@ def remark_retired(report: Report, target: Target, found: manifest.Manifests) ->
     from reconciler.gateway.verdicts import retirement
 
     kinds = {kind for each in found.manifests for kind, _, ids in each.table.sections() if len(ids)}
-    for kind in sorted(kinds):
-        if (fault := retirement(KINDS[kind], target.host)) is not None:
-            report.remark(fault.code, fault.message)
+    faults = (retirement(KINDS[kind], target.host) for kind in sorted(kinds))
+    for fault in dict.fromkeys(filter(None, faults)):  # several kinds may share one
+        report.remark(fault.code, fault.message)
 
 
 def find_manifests(found: Settings, options: Options) -> manifest.Found:

@@ -208,6 +208,9 @@ def _checked(chosen: Options, wanted: Wanted) -> Settings:
 
     check_files(chosen)
     found = resolve(cwd=chosen.cwd, env=os.environ, config=chosen.config, target=chosen.target)
+    # What a process is given does not change: without its key, no run of this one would ever work.
+    found.target.credential(os.environ)
+    found.target.headers_of(os.environ)
     if wanted.mode == "apply" and found.target.confirm is not None and not chosen.yes:
         raise WrongUsage(unconfirmed(found.target.name))
     check_prune(chosen)

@@ -26,6 +26,10 @@ MAX_DEPTH = 64
 _SCANNED = 8192
 """Characters of a message that are looked at before it is cut."""
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_XML = re.compile(r"<(?:\?xml\b(?!.*<(?:!doctype )?html\b)|(?:\w+:)?(?:error\w*|fault)\b)", re.IGNORECASE | re.DOTALL)
+_SAID_IN_XML = re.compile(r"<(code|message)\b[^<>]*>([^<]+)<", re.IGNORECASE)
+"""How the errors of object stores and gateways name their cause."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,14 @@ def parse(body: bytes) -> Json:
 def _shape(body: bytes) -> str:
     if not body.strip():
         return "empty"
-    return page(body) or "no JSON"
+    return page(body) or ("no JSON" if _utf8(body) else "no JSON in UTF-8")
+
+
+def _utf8(body: bytes) -> bool:
+    try:
+        return "\0" not in body.decode()  # UTF-16 without its mark decodes, too
+    except UnicodeDecodeError:
+        return False
 
 
 def parse_object(body: bytes) -> dict[str, Json]:
@@ -132,10 +143,16 @@ def _members(value: Json) -> Iterator[Any]:
 
 
 def page(body: bytes) -> str | None:
-    """Return a few words for a body that is an HTML page (or other markup), with its title; `None` for other bodies."""
-    if body.lstrip()[:1] != b"<":
+    """Return a few words for a body that is a page or other markup, with its title or error; `None` for others."""
+    begun = body.lstrip().removeprefix(_BYTE_ORDER_MARK).lstrip()
+    if begun[:1] != b"<":
         return None
-    title = _TITLE.search(body[:_SCANNED].decode("utf-8", "replace"))
+    text = begun[:_SCANNED].decode("utf-8", "replace")
+    if _XML.match(text):
+        said = {name.casefold(): html.unescape(words).strip() for name, words in _SAID_IN_XML.findall(text)}
+        words = ": ".join(filter(None, (said.get("code"), said.get("message"))))
+        return f"an XML document that says “{words}”" if words else "an XML document"
+    title = _TITLE.search(text)
     words = html.unescape(title[1]).strip() if title else ""
     return f"an HTML page titled “{words}”" if words else "an HTML page"
 
@@ -231,14 +248,21 @@ def redacted(body: bytes, secret: str | Secrets) -> bytes:
     return body
 
 
+REDACTED_FROM = 4
+"""Characters from which on a secret is taken out of messages: without every `a`, nobody could read one, and what is
+left out of it would tell what the secret is."""
+
+
 def _forms(secret: str | Secrets) -> Iterator[str]:
     for text in _each(secret):
-        yield from {text, json.dumps(text)[1:-1]} - {""}
+        if len(text) >= REDACTED_FROM:
+            yield from {text, json.dumps(text)[1:-1]}
 
 
-ECHO_FROM = 20
-"""Characters from which on a credential is looked for in metadata: a shorter one may be a word that happens to be
-there, and no key of a vendor is shorter."""
+ECHO_FROM = 8
+"""Characters from which on a credential is looked for in metadata. Vendors' keys are longer, but the keys of servers
+that people run themselves are as short as passwords are; what is refused for a word that happens to be the key is told,
+and a key in a document is not. A still shorter one is a word, or part of many."""
 
 _PROBE = 16
 """Characters of a credential that are looked for first; bytes are searched faster for fewer of them."""

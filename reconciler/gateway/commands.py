@@ -1,7 +1,7 @@
 """Running the command that prints a token: without a shell, bounded in time and in what is read of it.
 
 Nothing of its standard output is ever shown. Of a failure, its status and the last line of its standard error are,
-with everything that may be a token masked.
+with everything masked that may be a secret: rather a word too many than one too few.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, TypeVar, cast
 
 from reconciler.credentials import FORMATS
-from reconciler.gateway.answers import Secrets, presentable
+from reconciler.gateway.answers import Secrets, presentable, redacted
 from reconciler.gateway.tokens import NoToken, Token, token_in
 from reconciler.words import shown
 
@@ -34,11 +34,39 @@ LINGERING = 1.0
 _SAID = 160
 """Characters of what a command says that are repeated."""
 
+_SEQUENCES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours and the cursor
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # texts for the terminal itself
+    r"|\x1b[ -/]*[0-~]?"
+)
+"""What acts on a terminal (ECMA-48), as a whole: what is left of one would split a secret, or look like a word."""
 _JWT = re.compile(r"eyJ[\w-]+(?:\.[\w-]*)*", re.ASCII)
-_OPAQUE = re.compile(r"[A-Za-z0-9+/=_.~-]{40,}")
-"""What may be a token: no word, no UUID and no address of a usual length."""
-_ASSIGNED = re.compile(r"(?i)((?:token|bearer|password|secret|assertion|key)[\"']?\s*[:= ]\s*[\"']?)([^\s\"']{8,})")
+_LOGIN = re.compile(r"(?<=://)[^/\s@]{1,1000}@")
+_PARAMETER = re.compile(r"([?&][\w.~%-]{1,60}=)[^&\s\"']+")
+_NAME = (
+    r"[\w.-]{0,40}(?:token|bearer|pass(?:word|wd|phrase|code)?|pwd|secret|assertion|key|credential|signature|cookie"
+    r"|authorization)[\w.-]{0,40}"
+)
+_VALUE = r"(?:(?:bearer|basic)\s+)?(?:\\?\"(?:[^\"\\]|\\.)*\"?|\\?'(?:[^'\\]|\\.)*'?|[^\s\"',;}\]]+)"
+_ASSIGNED = re.compile(rf"({_NAME}\\?[\"']?\s*[:=]\s*){_VALUE}", re.IGNORECASE)
+"""What stands behind the name of a secret and a sign, quoted or not, whatever it looks like."""
+_OPTION = re.compile(rf"((?<!\S)--?{_NAME}\s+|(?<!\S)-[pPkKtuU]\s*){_VALUE}", re.IGNORECASE)
+_SPOKEN = re.compile(
+    r"((?<![a-z])(?:bearer|password|passwd|passphrase|secret|token|key)\s+)"
+    r"(?!(?:is|are|was|were|has|have|had|not|no|for|of|from|by|in|to|at|on|and|or|with|could|cannot|must|may|expired|"
+    r"invalid|missing|required|request|refused|rejected|cache|endpoint|file|store|vault|type|issuer|failed|being|value|"
+    rf"provided)\b){_VALUE}",
+    re.IGNORECASE,
+)
+"""The word behind such a name, unless it goes on with the sentence."""
+_MIXED = re.compile(r"([=:]\s*[\"']?)(?=[^\s\"']*[0-9])(?=[^\s\"']*[A-Za-z])[^\s\"']{8,}")
+"""Letters and digits behind any sign that gives a value."""
+_LONG = re.compile(r"[A-Za-z0-9+/=_.~%!@#$^&*-]{16,}")
+_PIECES = re.compile(r"[/_.=~@-]+")
+_PLAIN = re.compile(r"(?!.*[bcdfghjklmnpqrstvwxz]{6})(?:[a-z]{0,15}|(?:[A-Z][a-z]{2,14}){1,6}|[A-Z]{1,10})")
 _WORD = re.compile(r"[^\s\"',:{}\[\]]{8,}")
+_LATEST = 8192
+"""Characters of standard error that are looked at: the name of a secret may stand lines before it."""
 
 
 async def token_of_command(arguments: Sequence[str], folder: Path, longest: float, wall: Callable[[], float]) -> Token:
@@ -151,16 +179,32 @@ def _how(status: int) -> str:
 
 
 def _last_words(err: bytes, out: bytes) -> str:
-    lines = [line for line in err.decode("utf-8", "replace").splitlines() if line.strip()]
-    said = masked(lines[-1], out) if lines else ""
-    return f": {said}" if said else " and no word of why"
+    said = err.decode("utf-8", "replace")
+    cut = said[-_LATEST:]
+    if len(cut) < len(said):
+        cut = cut.partition("\n")[2] or cut.partition(" ")[2]  # what was cut may be the end of a secret
+    lines = [line for line in _without_secrets(cut, out).splitlines() if line.strip()]
+    last = presentable(lines[-1], "", _SAID) if lines else ""
+    return f": {last}" if last else " and no word of why"
 
 
 def masked(line: str, printed: bytes = b"") -> str:
-    """Return a line that a command said fit to be shown, without what may be a token, or was `printed` by it."""
+    """Return a line that a command said fit to be shown, without what may be a secret, or was `printed` by it."""
+    return presentable(_without_secrets(line, printed), "", _SAID)
+
+
+def _without_secrets(said: str, printed: bytes) -> str:
+    said = _SEQUENCES.sub("", said)
     secrets = Secrets(*_WORD.findall(printed.decode("utf-8", "replace")))
-    line = presentable(line, secrets, PRINTED)
+    said = redacted(said.encode("utf-8", "replace"), secrets).decode("utf-8", "replace")
     for form in FORMATS:
-        line = form.pattern.sub("***", line)
-    line = _ASSIGNED.sub(r"\1***", _JWT.sub("***", line))
-    return presentable(_OPAQUE.sub("***", line), "", _SAID)
+        said = form.pattern.sub("***", said)
+    said = _LOGIN.sub("***@", _JWT.sub("***", said))
+    for named in (_PARAMETER, _ASSIGNED, _OPTION, _SPOKEN, _MIXED):
+        said = named.sub(r"\1***", said)
+    return _LONG.sub(lambda found: found[0] if _is_plain(found[0]) else "***", said)
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether a long text is made of words alone, such as the name of a host, a file or an option."""
+    return all(_PLAIN.fullmatch(piece) for piece in _PIECES.split(text))

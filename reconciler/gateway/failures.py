@@ -18,3 +18,7 @@ class TlsFailed(httpx.ConnectError):
 
 class CertificateRefused(httpx.TransportError):
     """The server's certificate cannot be verified. No `ConnectError`: what passes by itself is tried again."""
+
+
+class NoTunnel(httpx.TransportError):
+    """The proxy opens no way to the server, and asked again it would not either: no `ProxyError`, which is retried."""

@@ -6,7 +6,6 @@ Calls that can go on with what there is do so, while its successor is asked for.
 from __future__ import annotations
 
 import asyncio
-import math
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -41,9 +40,9 @@ class Keeper:
         if held is None:
             return None
         now = self._wall()
+        if held.expires is not None and now >= held.expires:
+            return None
         if now >= self._due:
-            if held.expires is not None and now >= held.expires:
-                return None
             self._ask()
         return held.text
 
@@ -74,7 +73,6 @@ class Keeper:
         return self._asking
 
     async def _obtain(self) -> Token:
-        self._due = math.inf  # as long as this one is asking
         try:
             token = await self._source.obtain(self._wall)
         except BaseException:

@@ -1,7 +1,7 @@
 """Where the tokens of a target come from: one class per source.
 
-Settings name a source and nothing runs; it is asked when the gateway is opened, and again when its token is about to
-end. What a source needs is imported then: most runs have a key, and no use for any of it.
+Settings name a source and nothing runs; it is asked with the first call, and again when its token is about to end.
+What a source needs is imported then: most runs have a key, and no use for any of it.
 """
 
 from __future__ import annotations

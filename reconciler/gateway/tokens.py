@@ -11,6 +11,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from reconciler.addresses import is_header_value
@@ -105,22 +106,34 @@ def token_in(printed: bytes, now: float) -> Token:
     found = _json(text)
     if isinstance(found, dict):
         return _token(_named(found), _expiry_in(found, now), now)
-    return _token(found if isinstance(found, str) else text, None, now)
+    if (other := _NOT_A_TOKEN.get(type(found))) is not None:
+        raise ValueError(f"printed JSON without a token: {other}, no text and no object")
+    if not found.strip():
+        raise ValueError("printed an empty text")
+    return _token(found.strip(), None, now)
+
+
+_NOT_A_TOKEN: Mapping[type, str] = {
+    list: "a list", bool: "true or false", int: "a number", float: "a number", NoneType: "null",
+}  # fmt: skip
+"""What else JSON may be. A tool that has nothing to give prints `null` or `[]`, and succeeds."""
 
 
 def _json(text: str) -> Any:
-    if text[:1] not in ("{", "[", '"'):
-        return None
+    """Return what a text is in JSON, or itself where it is none and does not begin as if it were."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise ValueError("printed JSON that is broken") from None
+        if text[:1] in ("{", "[", '"'):
+            raise ValueError("printed JSON that is broken") from None
+        return text
 
 
 def _named(found: Mapping[str, Any]) -> str:
     for name in TOKEN_FIELDS:
-        if isinstance(found.get(name), str):
-            return str(found[name])
+        value = found.get(name)
+        if isinstance(value, str) and value.strip():
+            return value.strip()
     raise ValueError(f"printed JSON without a token: none of {', '.join(TOKEN_FIELDS)} is in it")
 
 

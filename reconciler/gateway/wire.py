@@ -34,7 +34,7 @@ from yarl import URL
 
 from reconciler import __version__
 from reconciler.errors import InvalidInput, Problem
-from reconciler.gateway.failures import CertificateRefused, HostUnknown, TlsFailed
+from reconciler.gateway.failures import CertificateRefused, HostUnknown, NoTunnel, TlsFailed
 from reconciler.gateway.proxies import proxy_to
 from reconciler.gateway.transport import Whole
 from reconciler.words import shown
@@ -249,10 +249,6 @@ async def _taken_back(response: aiohttp.ClientResponse, request: httpx.Request) 
 
 
 # --- through a proxy --------------------------------------------------------------------------------------------------
-
-
-class NoTunnel(httpx.TransportError):
-    """The proxy opens no way to the server, and asked again it would not either: no `ProxyError`, which is retried."""
 
 
 def _through(proxy: Proxy) -> dict[str, Any]:

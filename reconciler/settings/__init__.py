@@ -26,6 +26,7 @@ from reconciler.kinds import OPENAI_HOST, Kind
 from reconciler.manifest.files import name_of
 from reconciler.settings.file import (
     HEADER_LINE,
+    LONGEST_HEADER,
     MANIFESTS,
     PARALLELISM,
     InvalidSettings,
@@ -187,7 +188,12 @@ class Target:
         if not text:
             message = f"export {variable}: target {self.name} sends what this variable has as the header {name}"
             return Problem("no_key", message, self.location)
-        message = f"what {variable} has cannot be sent as the header {name}: a line break or special character is in it"
+        reason = (
+            f"it is longer than {LONGEST_HEADER} characters"
+            if len(text) > LONGEST_HEADER
+            else "a line break or special character is in it"
+        )
+        message = f"what {variable} has cannot be sent as the header {name}: {reason}"
         return Problem("bad_key", message, self.location)
 
     def _check_command(self, env: Mapping[str, str]) -> None:
@@ -419,7 +425,7 @@ def _token_of_file(model: TargetModel, provider: Provider, root: Path, env: Mapp
 
 
 def _is_line(text: str) -> bool:
-    return HEADER_LINE.fullmatch(text) is not None
+    return len(text) <= LONGEST_HEADER and HEADER_LINE.fullmatch(text) is not None
 
 
 def _target_of_environment(cwd: Path, env: Mapping[str, str], asked: _Asked | None) -> Target:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -52,8 +53,14 @@ NOT_EMBEDDED = (
     "base_url", *CREDENTIALS, "token_scope", "headers", "headers_env", "query", "organization", "project",
 )  # fmt: skip
 """The fields that say nothing to an emulator in this process."""
-OWN_HEADERS = ("Authorization", "api-key", "Host", "OpenAI-Organization", "OpenAI-Project")
-"""Headers that other fields say: the key, the URL, the organisation and the project."""
+OWN_HEADERS: Mapping[str, str] = {
+    "Authorization": "api_key_env, token_command or azure_identity",
+    "api-key": "api_key_env",
+    "Host": "base_url",
+    "OpenAI-Organization": "organization",
+    "OpenAI-Project": "project",
+}
+"""Headers that other fields say, and which."""
 HTTP_HEADERS = (
     "Connection", "Cookie", "Cookie2", "Date", "Expect", "Forwarded", "Keep-Alive", "Max-Forwards", "Range",
     "Set-Cookie", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "Via",
@@ -61,9 +68,20 @@ HTTP_HEADERS = (
 """Headers that belong to HTTP itself, to the body or to the way: a wrong one changes what a call means."""
 HTTP_FAMILIES = ("Accept", "Content-", "If-", "Proxy-", "Sec-")
 """How the names of more of them begin."""
+REWRITING = (
+    "X-Host", "X-Method-Override", "X-Original-Host", "X-Original-Method", "X-Original-URI", "X-Original-URL",
+    "X-Real-IP", "X-Rewrite-URL",
+)  # fmt: skip
+"""Headers by which servers and proxies take a request for another: a plan could write, or speak of another place."""
+REWRITING_FAMILIES = ("X-Forwarded", "X-HTTP-Host", "X-HTTP-Method", "X-HTTP-Path")
+"""How the names of more of them begin."""
+SECRET_WORDS = ("apikey", "authorization", "credential", "passwd", "password", "secret", "signature", "token")
+"""Words in the names of headers whose values are secret; and `key`, where it stands alone: not in X-Monkey."""
 PAGING = ("limit", "order", "after", "before")
 """Parameters that say which page of a list is asked for."""
 
+LONGEST_HEADER = 4096
+"""Characters of the value of a header, at most: half of what common servers take for all of them."""
 HEADER_LINE = re.compile(r"^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$")
 """The value of a header: visible ASCII, spaces only inside."""
 
@@ -101,11 +119,22 @@ def _header_name(name: str) -> str:
     if _HEADER_NAME.fullmatch(name) is None:
         raise _refuse("bad_header", f"{shown(name)} is no name of a header: letters, digits and - _ . only")
     small = name.lower()
-    if small in map(str.lower, OWN_HEADERS):
-        fields = f"{', '.join(CREDENTIALS)}, base_url, organization and project"
-        raise _refuse("bad_header", f"the header {name} is not for this place: say it by {fields}")
+    for own, field in OWN_HEADERS.items():
+        if small == own.lower():
+            raise _refuse("bad_header", f"the header {name} is not for this place: say it by {field}")
+    if small in map(str.lower, REWRITING) or small.startswith(tuple(map(str.lower, REWRITING_FAMILIES))):
+        raise _refuse("bad_header", f"the header {name} makes another request of one on its way: remove it")
     if small in map(str.lower, HTTP_HEADERS) or small.startswith(tuple(map(str.lower, HTTP_FAMILIES))):
         raise _refuse("bad_header", f"the header {name} belongs to HTTP itself: remove it")
+    return name
+
+
+def _open_header_name(name: str) -> str:
+    """Check the name of a header whose value stands in the file."""
+    small = _header_name(name).lower()
+    if any(word in small for word in SECRET_WORDS) or {"key", "keys"} & set(re.split(r"[-_.]", small)):
+        message = f"the header {name} has a secret by its name: name its variable by headers_env, not its value here"
+        raise _refuse("secret_header", message)
     return name
 
 
@@ -162,11 +191,16 @@ _URL_SCHEMA: dict[str, Any] = {
     rf"|[Hh][Tt][Tt][Pp]://(?:[Ll][Oo][Cc][Aa][Ll][Hh][Oo][Ss][Tt]|127\.[0-9.]+|\[{_IN_HOST}+\])(?::[0-9]*)?)"
     r"(?:/[!\"$->@-\[\]-~]*)?$",
 }
-_NOT_THESE = "|".join(f"{_any_case(name)}$" for name in (*OWN_HEADERS, *HTTP_HEADERS))
-_NOT_THOSE = "|".join(map(_any_case, HTTP_FAMILIES))
+_NOT_THESE = "|".join(f"{_any_case(name)}$" for name in (*OWN_HEADERS, *HTTP_HEADERS, *REWRITING))
+_NOT_THOSE = "|".join(map(_any_case, (*HTTP_FAMILIES, *REWRITING_FAMILIES)))
+_NO_SECRET = f".*(?:{'|'.join(map(_any_case, SECRET_WORDS))})|(?:.*[-_.])?[Kk][Ee][Yy][Ss]?(?:[-_.]|$)"
 _HEADER_SCHEMA: dict[str, Any] = {
     "type": "string",
     "pattern": rf"^(?!{_NOT_THESE}|{_NOT_THOSE})[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,100}}$",
+}
+_OPEN_HEADER_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "pattern": rf"^(?!{_NOT_THESE}|{_NOT_THOSE}|{_NO_SECRET})[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,100}}$",
 }
 _QUERY_SCHEMA: dict[str, Any] = {
     "type": "string",
@@ -177,10 +211,12 @@ PerMinute = Annotated[float, Field(gt=0)]
 TargetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)]
 HeaderText = Annotated[str, StringConstraints(pattern=HEADER_VALUE.pattern)]
 HeaderName = Annotated[str, AfterValidator(_header_name), WithJsonSchema(_HEADER_SCHEMA)]
-HeaderLine = Annotated[str, StringConstraints(pattern=HEADER_LINE.pattern, max_length=4096)]
+OpenHeaderName = Annotated[str, AfterValidator(_open_header_name), WithJsonSchema(_OPEN_HEADER_SCHEMA)]
+HeaderLine = Annotated[str, StringConstraints(pattern=HEADER_LINE.pattern, max_length=LONGEST_HEADER)]
 QueryName = Annotated[str, AfterValidator(_query_name), WithJsonSchema(_QUERY_SCHEMA)]
 QueryValue = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", max_length=1024)]
-Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", max_length=4096)]
+LONGEST_ARGUMENT = 4096
+Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$", max_length=LONGEST_ARGUMENT)]
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Glob = Annotated[str, StringConstraints(min_length=1)]
@@ -245,7 +281,7 @@ class TargetModel(Strict):
     )
     azure_identity: bool | None = Field(
         default=None,
-        description="Use the Azure identity of this machine, job or person; needs the extra reconciler[azure].",
+        description="Use the Azure identity of this machine, job or person; needs the extra `azure` of this tool.",
         examples=[True],
     )
     token_scope: HeaderText | None = Field(
@@ -253,7 +289,7 @@ class TargetModel(Strict):
         description="What the token of azure_identity is for, where the provider's own is not meant (another cloud).",
         examples=["https://ai.azure.us/.default"],
     )
-    headers: dict[HeaderName, HeaderLine] = Field(
+    headers: dict[OpenHeaderName, HeaderLine] = Field(
         default={},
         description="Headers to send with every call, by name; a secret one belongs into headers_env.",
         examples=[{"X-Team": "support"}],
@@ -588,4 +624,44 @@ def _worded(violation: Violation, document: YamlFile) -> Problem:
             return Problem("bad_target_name", f"{shown(violation.name)} {what}", at)
         message = f"target {shown(violation.name)} must be a map with its provider, not {violation.described()}"
         return Problem("not_a_mapping", message, at)
-    return problem_of(violation, document, _EXPECTED, _known_fields(path) if path else ())
+    problem = problem_of(violation, document, _EXPECTED, _known_fields(path) if path else ())
+    why = _why(violation) if not (violation.ours or violation.unknown or violation.absent) else ""
+    return replace(problem, message=why) if why else problem
+
+
+def _why(violation: Violation) -> str:
+    """Return what is wrong with a value of a target, where the value alone tells it; none of it is repeated."""
+    _, _, field, name, *_ = (*violation.path, "", "", "", "")
+    value = violation.value
+    if field == "token_command":
+        return _why_no_command(value, name)
+    if not isinstance(value, str):
+        return ""
+    if field == "headers" and not violation.on_key:
+        return f"the header {shown(str(name))} {_why_no_line(value)}"
+    if field in {"api_key_env", "headers_env"} and re.fullmatch(r"\$\{?[A-Za-z_][A-Za-z0-9_]*\}?", value):
+        return f"{field} takes the name of a variable: write {value.strip('${}')}, without $"
+    return ""
+
+
+def _why_no_command(value: Any, at: str | int) -> str:
+    if isinstance(value, Seq) and not value:
+        return "token_command is empty: write a program and its arguments, such as [az, account, get-access-token]"
+    if not isinstance(value, str) or not isinstance(at, int):
+        return ""
+    which = f"argument {at} of token_command" if at else "the program of token_command"
+    if not value:
+        return f"{which} is empty: write it, or remove it"
+    if "\0" in value:
+        return f"{which} holds the character U+0000, which no program can be given: remove it"
+    return f"{which} is longer than {LONGEST_ARGUMENT} characters"
+
+
+def _why_no_line(value: str) -> str:
+    if not value:
+        return "is empty: write its value, or remove it"
+    if len(value) > LONGEST_HEADER:
+        return f"is longer than {LONGEST_HEADER} characters"
+    if value != value.strip():
+        return "has spaces or line breaks around its value: remove them"
+    return "holds more than visible ASCII and spaces: line breaks, tabs and other letters cannot be sent"

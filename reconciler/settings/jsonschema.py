@@ -46,7 +46,7 @@ def settings_schema() -> Schema:
         values["description"] = f"How updates of kind {name} work there."
         values["enumDescriptions"] = [_dialect(row) for row in DIALECTS.values()]
         values["examples"] = [KINDS[name].writes.name]
-    fields["headers"]["propertyNames"]["patternErrorMessage"] = _HEADER
+    fields["headers"]["propertyNames"]["patternErrorMessage"] = f"{_HEADER}; a secret one belongs into headers_env"
     fields["headers_env"]["propertyNames"]["patternErrorMessage"] = _HEADER
     target["allOf"] = [
         *(_if_provider(row) for row in PROVIDERS.values() if _asks_for_more(row)),
@@ -73,7 +73,7 @@ def _dialect(row: Dialect) -> str:
     return f"A call carries {sent}; {_REMOVED[row.removal]}."
 
 
-_HEADER = "The name of a header, none that belongs to HTTP itself or that another field says"
+_HEADER = "The name of a header, none that belongs to HTTP itself, makes another request of one, or another field says"
 
 
 def _says(name: str) -> Schema:

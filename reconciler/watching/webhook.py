@@ -264,14 +264,25 @@ def _connection(hook: Hook, trust: Callable[[], ssl.SSLContext], proxy: Proxy | 
 
 def _tunnel(connection: http.client.HTTPConnection, proxy: Proxy) -> None:
     """Connect through a proxy. Raises `Undelivered` with its place."""
+    refusal = _refusal(connection, proxy)
+    if refusal is not None:
+        raise refusal
+
+
+def _refusal(connection: http.client.HTTPConnection, proxy: Proxy) -> Undelivered | None:
+    """Connect through a proxy; returns why that cannot be.
+
+    What was raised is let go of here: in older Pythons it keeps the answer of the proxy open, and the socket with it.
+    """
     try:
         connection.connect()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - of any kind: it is told by its class
         refused = _NO_TUNNEL.match(str(error))
         if refused is None:
-            raise Undelivered(f"by the proxy {proxy.place}: {_reason(error)}") from error
+            return Undelivered(f"by the proxy {proxy.place}: {_reason(error)}")
         status = int(refused[1])
-        raise Undelivered(f"the proxy {proxy.place} answers with {status}", passing=_is_passing(status)) from error
+        return Undelivered(f"the proxy {proxy.place} answers with {status}", passing=_is_passing(status))
+    return None
 
 
 def _judge(status: int) -> None:

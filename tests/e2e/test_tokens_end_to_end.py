@@ -109,7 +109,7 @@ def test_a_command_that_fails_is_one_error_and_no_call(stage):
     assert (done.code, stage.api.calls) == (7, [])
     (error,) = done.document["errors"]
     assert error["code"] == "no_token"
-    assert "ended with status 5: ERROR: [31mlog in" in error["message"]
+    assert "ended with status 5: ERROR: log in" in error["message"]
     assert "token-number" not in done.out + done.err
 
 
@@ -202,10 +202,48 @@ def test_no_call_is_made_for_retired_kinds_and_one_diagnosis_tells_where_to_go(t
     assert done.code == 7
     errors = done.document["errors"]
     assert [error["code"] for error in errors] == ["unserved", "unserved"]
-    for error, kind in zip(sorted(error["message"] for error in errors), ("assistants", "threads"), strict=True):
+    kinds = ("assistants", "threads, messages and runs")
+    for error, kind in zip(sorted(error["message"] for error in errors), kinds, strict=True):
         assert f"api.openai.com retired {kind} on 2026-08-26, so no call is made for them" in error
         assert "2027-03-31" in error
+        assert "check `base_url`" not in error
     assert "GET" not in done.err
+
+
+def test_a_saved_plan_with_retired_kinds_is_refused_as_an_apply_is(tmp_path):
+    scratch = Scratch(tmp_path)
+    scratch.manifest("threads: {thread_1: {metadata: {a: b}}, thread_2: {metadata: {a: b}}}\n")
+    scratch.settings("https://api.openai.com./v1", "api_key_env: KEY")
+    nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "KEY": "sk-1"}
+    scratch.commit()
+    assert scratch.run("plan --out json=p.json", nowhere).code == 7
+    saved = scratch.run("apply p.json --yes --format json", nowhere)
+    direct = scratch.run("apply --yes --format json", nowhere)
+    for done in (saved, direct):
+        assert done.code == 7
+        (error,) = done.document["errors"]
+        assert "api.openai.com retired threads" in error["message"]
+        assert set(done.outcomes().values()) == {"failed"}
+        assert done.document["requests"] == {"reads": 0, "writes": 0}
+    assert scratch.git("for-each-ref", "refs/reconciler") == ""  # nothing was looked at, so nothing is known
+
+
+def test_a_token_is_asked_for_with_the_first_call_not_where_none_is_made(stage):
+    stage.scratch.commit()
+    assert stage.run("plan --changed-since HEAD", ALLOWED).code == 0
+    assert stage.run("plan --select 'thread/none'", ALLOWED).code == 64
+    assert asked(stage.scratch) == 0
+    assert stage.run("plan", ALLOWED).code == 0
+    assert asked(stage.scratch) == 1
+
+
+def test_a_watch_that_can_never_work_ends_before_its_first_run(stage):
+    for env, code in [({}, "command_not_allowed"), ({**ALLOWED, "RECONCILER_ALLOWED_HOSTS": "x.example"}, "allows")]:
+        done = stage.run("watch --interval 1h --listen none", env)
+        assert done.code == 3, done
+        assert "run 1" not in done.err
+        assert {"command_not_allowed": "RECONCILER_ALLOW_COMMANDS=1"}.get(code, code) in done.err
+    assert stage.api.calls == []
 
 
 def test_what_is_retired_is_told_offline_and_counts_as_no_read(tmp_path):

@@ -695,7 +695,8 @@ def test_the_webhook_is_told_once_when_drift_appears_and_once_when_it_is_gone(tm
             made.api.put("thread/thread_a", {"plan": "gold"})
             until(lambda: len(listener.got) == 2, "another event")
             assert listener.events == ["drift_appeared", "drift_gone"]
-            assert watch.metric("reconciler_webhook_deliveries_total", "success") == 1
+            delivered = ("reconciler_webhook_deliveries_total", "success")
+            until(lambda: watch.metrics().get(delivered) == 1, "the count, which comes after the delivery")
             assert watch.end() == 0
         path, headers, body = listener.got[0]
         assert path == "/hooks/s3cret?token=t0ken"

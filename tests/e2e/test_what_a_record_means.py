@@ -106,6 +106,31 @@ def test_once_a_run_has_looked_at_everything_what_is_declared_anew_is_pending_an
         assert causes(ran(stage, "drift")) == {}
 
 
+def test_a_run_that_was_refused_everything_makes_nothing_known(tmp_path):
+    refusal = {"GET /v1/threads/thread_1": [complaint(401, "no")]}
+    held = {"thread/thread_1": SILVER, "thread/thread_2": SILVER}
+    with repository(tmp_path, ONE, held, instead=refusal) as stage:
+        assert stage.run("apply --yes").code == 7
+        assert stage.run("history").code == 0
+        assert stage.scratch.git("for-each-ref", "refs/reconciler") == ""
+        declare(stage, threads(thread_2="{plan: gold}"))
+        assert causes(ran(stage, "plan")) == {"thread_2.plan": "unattributed"}
+
+
+def test_a_run_that_could_not_read_all_says_nothing_of_what_is_declared_later(tmp_path):
+    held = {f"thread/thread_{at}": SILVER for at in (1, 2, 3)}
+    refusal = {"GET /v1/threads/thread_2": [complaint(400, "no"), None]}
+    with repository(tmp_path, threads(thread_1="{plan: gold}", thread_2="{plan: gold}"), held,
+                    "writes: {thread: replace}, parallelism: 1", instead=refusal) as stage:  # fmt: skip
+        assert stage.run("apply --yes").code == 4
+        declare(stage, threads(thread_1="{plan: iron}", thread_2="{plan: gold}", thread_3="{plan: gold}"))
+        told = causes(ran(stage, "plan"))
+        assert (told["thread_2.plan"], told["thread_3.plan"]) == ("unattributed", "unattributed")
+        assert stage.run("apply --yes").code == 0
+        declare(stage, threads(thread_1="{plan: zinc}", thread_2="{plan: gold}", thread_3="{plan: zinc}"))
+        assert set(causes(ran(stage, "plan")).values()) == {"pending"}
+
+
 # --- a rollback that died ---------------------------------------------------------------------------------------------
 
 
@@ -465,6 +490,9 @@ def test_what_a_ledger_says_of_its_runs_and_bases_is_shown_harmlessly(tmp_path):
 
 class Loose(Api):
     """A server that takes any value there is; an update replaces the whole map."""
+
+    def __init__(self, held):
+        super().__init__(held, judged=False)
 
     def _emulated(self, call, raw):
         if call.method == "POST":

@@ -180,6 +180,60 @@ def test_a_write_that_stays_refused_is_refused():
     assert len(server.requests) == 2
 
 
+def test_a_token_that_may_read_and_not_write_is_refused_after_one_more_try():
+    class Reading(Server):
+        """Reads for everybody, and writes for nobody."""
+
+        async def __call__(self, request):
+            self.good = None if request.method == "GET" else []
+            return await super().__call__(request)
+
+    server = Reading()
+
+    async def work(gateway):
+        for _ in range(2):
+            assert isinstance(await gateway.fetch(THREAD), Observed)
+            with pytest.raises(ApiError) as raised:
+                await gateway.modify(THREAD, {"a": "2"})
+        assert isinstance(raised.value, TargetRefused)
+
+    talk(work, server, Source())
+    assert [request.method for request in server.requests] == ["GET", "POST"] * 2
+
+
+def test_a_token_that_has_ended_is_given_to_nobody_while_its_successor_is_asked_for():
+    source = Source(lasting=100)
+
+    async def work():
+        keeper = Keeper(source, source.wall)
+        first = await keeper.current()
+        source.now += 99  # its successor is due
+        assert keeper.at_hand() == first
+        source.now += 1
+        assert keeper.at_hand() is None
+        assert await keeper.current() == TOKENS[1]
+        await keeper.aclose()
+
+    asyncio.run(work())
+
+
+def test_a_token_that_has_ended_is_given_to_nobody_after_an_asking_that_failed():
+    source = Source(TOKENS[0], NoToken("not now"), TOKENS[1], lasting=100)
+
+    async def work():
+        keeper = Keeper(source, source.wall)
+        await keeper.current()
+        source.now += 99
+        keeper.at_hand()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        source.now += 2
+        assert keeper.at_hand() is None
+        assert await keeper.current() == TOKENS[1]
+
+    asyncio.run(work())
+
+
 def test_a_slot_for_a_write_is_given_with_a_token_that_has_not_ended():
     source, server = Source(lasting=100), Server()
 

@@ -268,7 +268,15 @@ def test_an_exported_variable_never_redirects_a_target_of_the_file(repo: Path) -
         ("    headers: {X-A: a}\n    headers_env: {x-A: B}", ["6:19 duplicate_key"]),
         ("    headers_env: {X-A: A KEY}", ["5:24 bad_headers_env"]),
         ("    headers_env: {Host: A}", ["5:19 bad_header"]),
-        ("    headers: {X-Key: sk-proj-" + "a1B2" * 12 + "}", ["5:22 secret_like"]),
+        ("    headers: {X-Key: sk-proj-" + "a1B2" * 12 + "}", ["5:15 secret_header", "5:22 secret_like"]),
+        *((f"    headers: {{{name}: a}}", ["5:15 bad_header"]) for name in (
+            "X-HTTP-Method-Override", "x-http-method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL",
+            "X-Forwarded-Host", "X-Forwarded-Prefix", "Forwarded",
+        )),
+        *((f"    headers: {{{name}: a}}", ["5:15 secret_header"]) for name in (
+            "X-API-Key", "Ocp-Apim-Subscription-Key", "x-auth-token", "X-Amz-Signature", "Secret", "X-Db-Password",
+        )),
+        ("    headers: {X-Monkey: a, Keyboard: b}\n    headers_env: {X-Api-Key: A}", []),
         ("    query: {a: 5}", ["5:16 bad_query"]),
         ("    query: {a b: c}", ["5:13 bad_query"]),
         ("    query: {limit: '5'}", ["5:13 bad_query"]),
@@ -673,3 +681,36 @@ def test_a_lack_of_credentials_says_what_to_write(repo: Path, provider: str) -> 
     assert PROVIDERS[provider].example in told
     for word in ("api_key_env: NAME", "token_command: [", "azure_identity: true"):
         assert word in told
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("token_command: []", "token_command is empty"),
+        ("token_command: ['']", "the program of token_command is empty"),
+        ("token_command: [az, '']", "argument 1 of token_command is empty"),
+        ('token_command: [az, "a\\0b"]', "argument 1 of token_command holds the character U+0000"),
+        ("headers: {X-Team: ''}", "the header X-Team is empty"),
+        ("headers: {X-Team: ' a'}", "the header X-Team has spaces or line breaks around its value"),
+        ('headers: {X-Team: "a\\tb"}', "the header X-Team holds more than visible ASCII"),
+        (f"headers: {{X-Team: {'a' * 4097}}}", "the header X-Team is longer than 4096 characters"),
+        ("api_key_env: $FOO", "write FOO, without $"),
+        ("headers_env: {X-Team: '${FOO}'}", "write FOO, without $"),
+        ("headers: {Authorization: a}", "say it by api_key_env, token_command or azure_identity"),
+        ("headers: {host: a}", "say it by base_url"),
+        ("headers: {OpenAI-Organization: a}", "say it by organization"),
+        ("headers: {X-Api-Key: a}", "name its variable by headers_env"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong_with_the_value(repo: Path, line: str, words: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        settle(repo, f"version: 1\ntargets:\n  local:\n    provider: openai\n    {line}\n")
+    assert sum(problem.message.count(words) for problem in caught.value.found) == 1
+
+
+def test_a_header_of_the_environment_is_bounded_as_one_of_the_file_is(repo: Path) -> None:
+    more = "    headers_env: {X-Gate: GATE}\n"
+    target = settle(repo, f"version: 1\ntargets:\n  local:\n    provider: openai\n{more}").target
+    assert len(target.headers_of({"GATE": "x" * 4096})) == 1
+    with pytest.raises(InvalidInput, match="it is longer than 4096 characters"):
+        target.headers_of({"GATE": "x" * 4097})

@@ -95,7 +95,15 @@ def _own_zone():
         ("tökén".encode(), "spaces, line breaks or special characters"),
         (b"a\x1b[31mb", "spaces, line breaks or special characters"),
         (b'{"token": "a\\r\\nX-Evil: 1"}', "spaces, line breaks or special characters"),
-        (b'{"token": ""}', "spaces, line breaks or special characters"),
+        (b'{"token": ""}', "JSON without a token"),
+        (b'{"token": " ", "accessToken": null}', "JSON without a token"),
+        (b'["hidden-1"]', "JSON without a token: a list"),
+        (b" 12345.6e7\n", "JSON without a token: a number"),
+        (b"4567", "JSON without a token: a number"),
+        (b"null", "JSON without a token: null"),
+        (b"true", "JSON without a token: true or false"),
+        (b"false", "JSON without a token: true or false"),
+        (b'" "', "printed an empty text"),
         (b'{"token": 5}', "JSON without a token"),
         (b"{}", "JSON without a token"),
         (b'{"token": "hidden-1"', "JSON that is broken"),
@@ -111,6 +119,14 @@ def test_what_is_no_token_is_refused_without_a_word_of_it(printed, reason):
         token_in(printed, NOW)
     assert "hidden" not in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [b" t-1 \n", b'" t-1\\n"', b'{"token": " t-1\\n"}', b'{"accessToken": "", "access_token": " ", "token": "t-1"}'],
+)
+def test_spaces_around_a_token_are_not_its_own_and_an_empty_one_is_passed_over(printed):
+    assert token_in(printed, NOW).text == "t-1"
 
 
 @given(st.binary(max_size=200))
