@@ -144,6 +144,12 @@ def complete(dialect: Dialect, call: Call, answer: Metadata) -> bool:
     )
 
 
+def leaves_pairs(call: Call, before: Metadata) -> bool:
+    """Tell whether some pair is there after a call that was carried out: one of its own, or one left alone."""
+    sent = any(value is not None for value in call.entries.values())
+    return sent or bool(before.keys() - call.entries.keys() - call.omitted)
+
+
 def must_show(dialect: Dialect, call: Call, before: Metadata) -> bool:
     """Tell whether a call that was carried out leaves a trace under every dialect that the server may turn out to have.
 

@@ -44,7 +44,9 @@ Examples:
   reconciler emulate --lag chat_completion=1.5 --fault old=0.5
   reconciler emulate --require-key EMULATOR_KEY
 """
-_LAG = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)|([0-9]{1,6})reads", re.ASCII)
+_LAG = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)|([0-9]+)reads", re.ASCII)
+_LONGEST_LAG = 999_999
+"""Seconds, or reads: more than eleven days of an emulator's life."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -117,6 +119,8 @@ def _lag(text: str) -> Lag:
     if found is None:
         raise click.BadParameter("write [KIND=]SECONDS or [KIND=]Nreads, such as chat_completion=1.5 or 3reads.")
     seconds, reads = found.groups()
+    if float(reads or seconds) > _LONGEST_LAG:
+        raise click.BadParameter(f"{shown(text)} is too large; {_LONGEST_LAG} seconds or reads are the most.")
     return Lag(reads=int(reads)) if reads else Lag(float(seconds))
 
 

@@ -36,8 +36,9 @@ class Lesson:
 
     `proven`: a write beside other pairs left them alone. `halted` says why no more writes are sent. `lags`: a read may
     show less than the last write, by the kind's row or because one did. `helped`: a wait was of use; `vain`: the first
-    whole one was not, so that nobody waits any more. `tried`: a probe has ended, whatever it taught. `last` looks for
-    the last write that its own answer showed, and returns whose it was and how many reads that took.
+    whole one was not, so that nobody waits any more. `prober`: whose write the others wait for. `tried`: a probe has
+    ended, whatever it taught. `last` looks for the last write that its own answer showed, and returns whose it was and
+    how many reads that took.
     """
 
     rules: Rules
@@ -47,6 +48,7 @@ class Lesson:
     halted: Fault | None = None
     helped: bool = False
     vain: bool = False
+    prober: Ref | None = None
     tried: bool = False
     last: Callable[[], Awaitable[tuple[Ref, int]]] | None = None
 
@@ -108,7 +110,10 @@ class Lessons:
 
     @asynccontextmanager
     async def turn(self, change: Change) -> AsyncIterator[Lesson]:
-        """Wait while somebody else's write is about to teach what this one needs to know: one probe at a time."""
+        """Wait while somebody else's write is about to teach what this one needs to know: one probe at a time.
+
+        Whoever waits here keeps its place among the workers; so the prober must never have to wait for one.
+        """
         lesson = self.of(change.ref.kind)
         probing = lesson.probed_by(change)
         if probing:
@@ -116,9 +121,11 @@ class Lessons:
             if not lesson.probed_by(change):  # somebody found out while we waited: no need to go one by one
                 lesson.probe.release()
                 probing = False
+        if probing:
+            lesson.prober = change.ref
         try:
             yield lesson
         finally:
             if probing:
-                lesson.tried = True
+                lesson.prober, lesson.tried = None, True
                 lesson.probe.release()

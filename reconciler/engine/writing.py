@@ -19,7 +19,9 @@ A read may lag behind writes, for kinds whose row says so, and for servers that 
   lost is only looked for so where reads are known to lag: elsewhere it was most likely not carried out. For kinds whose
   reads lag, a read has to show all of a call; elsewhere, the first trace of it is judged.
 - The first of a kind that a whole wait did not help is the last that waits: a proxy that strips bodies would cost as
-  much for every resource. Once a wait has helped, who waits lets somebody else have its place among the workers.
+  much for every resource. Once a wait has helped, who waits lets somebody else have its place among the workers; but
+  not the one for whose turn others wait: they hold the other places, and it would never get one back.
+- An empty map in an answer to a write that should leave pairs is no evidence of anything: a read tells.
 - After the last write of a kind whose reads lag, that one resource is read until it shows the write: what was written
   before it has had longer, so that the next plan is empty. One look for each resource would double the reads. A write
   whose own answer showed it is applied, whatever this look says.
@@ -41,6 +43,7 @@ from reconciler.calls import (
     complete,
     learn,
     learn_from_rejection,
+    leaves_pairs,
     lost_pairs,
     must_show,
     shows,
@@ -71,7 +74,8 @@ if TYPE_CHECKING:
 _ROUNDS = 3
 """Calls to learn with: the whole map, then null, then (where neither removes) a blank or nothing more."""
 
-_NOT_ALLOWED = 405
+_NO_ID_AT_ALL = (405, None)
+"""Statuses of a path that takes no writes; `None`: the host is known not to serve the kind, and was not asked."""
 
 
 class Writer(Reader, Protocol):
@@ -236,7 +240,7 @@ class _Work:
     def _refused(self, refusal: TargetRefused) -> Outcome:
         """Stop the run, or only this kind's writes where only these are not served; one diagnosis is enough."""
         fault, ref = refusal.fault, self._change.ref
-        if fault.code == "unserved" and fault.status != _NOT_ALLOWED:
+        if fault.code == "unserved" and fault.status not in _NO_ID_AT_ALL:
             # The object was read a moment ago, so the path is served: the object is gone.
             return self._outcome(OutcomeStatus.MISSING, missing_after_all(ref, fault).fault)
         lesson = self._lessons.of(ref.kind)
@@ -308,6 +312,7 @@ class _Work:
         observed = await self._read_up_to(lesson, known)
         now, change = observed.metadata or EMPTY, self._change
         if self._failed is not None and shows(self._failed, known, now):  # it took effect, though it failed
+            self._landed += 1
             self._check_losses(lesson, self._failed, known, now)  # before others are blamed for what it dropped
         if _moved_by_others(change, known, aim, now):
             raise _Stop(OutcomeStatus.STALE, _STALE)
@@ -360,9 +365,10 @@ class _Work:
     async def _stand_aside(self, lesson: Lesson, seconds: float) -> None:
         """Wait; once waiting is known to help, others take our place meanwhile.
 
-        Before that everybody keeps it: of a server that never shows a write, a few resources are asked, not all.
+        Before that everybody keeps it: of a server that never shows a write, a few resources are asked, not all. The
+        prober always does: those who wait for its turn hold places, and it would wait for one of them.
         """
-        if not lesson.helped or not self._placed:
+        if not lesson.helped or not self._placed or lesson.prober == self._change.ref:
             await self._brake.sleep(seconds)
             return
         self.aside.set()
@@ -455,6 +461,7 @@ class _Work:
         now = reading.metadata or EMPTY
         if shows(call, before, now):
             self._check_losses(lesson, call, before, now)
+            self._landed += 1
         if verify(change, now) is not None:
             self._unsettled = lesson.lags  # it may yet be seen
             raise error
@@ -466,8 +473,8 @@ class _Work:
         self._waited = 0.0
         answer = await self._writer.modify(self._change.ref, call.entries, attempt)
         self._unsettled = False
-        # Some servers write, and answer with an empty map all the same: then a read tells.
-        emptied = not answer.metadata and any(value is not None for value in call.entries.values())
+        # Some servers answer with an empty map, whether they write or not: where pairs should be left, a read tells.
+        emptied = not answer.metadata and leaves_pairs(call, before)
         if not emptied and self._tells(lesson, asked, call, before, answer.metadata):
             self._certain = answer.metadata or EMPTY
             lesson.last = lambda: self._await_sight(lesson, asked, call)
@@ -481,6 +488,7 @@ class _Work:
             lesson.last = None  # a read has caught up with what was written before, or waiting is of no use
         metadata = usable(answer, asked)
         if metadata is None:
+            self._unsettled = True
             fault = Fault("no_metadata", "neither the answer nor a read after it has any metadata")
             raise _Stop(OutcomeStatus.FAILED, fault)
         self._seen = metadata
@@ -500,7 +508,9 @@ class _Work:
         def trace(now: Metadata) -> bool:
             return shows(call, before, now)
 
-        reading, answered = await self._read(), answer.metadata is not None and trace(answer.metadata)
+        reading = await self._read()
+        # An empty map is no evidence: some servers answer so whatever they did.
+        answered = bool(answer.metadata) and trace(answer.metadata or EMPTY)
         # Under `auto`, a key that was left out and is still there is what a server answers that merges. A null that
         # did nothing is odd enough to look again.
         if lesson.lags or asked is PROBE_NULL or must_show(asked, call, before):
@@ -519,7 +529,7 @@ class _Work:
 
     def _newest(self, call: Call, before: Metadata, answer: Observed) -> Metadata | None:
         """Return the map of the last look, unless the answer to the call showed more of it."""
-        if answer.metadata is None or shows(call, before, self._seen or EMPTY):
+        if not answer.metadata or shows(call, before, self._seen or EMPTY):
             return self._seen
         return answer.metadata if shows(call, before, answer.metadata) else self._seen
 
@@ -551,6 +561,9 @@ class _Work:
         self._reads += 1
         reading = await self._writer.fetch(self._change.ref)
         if isinstance(reading, Unread) and reading.fault.code == "unserved":
+            if reading.fault.status is None:
+                self._reads -= 1
+                raise TargetRefused(reading.fault)
             reading = missing_after_all(self._change.ref, reading.fault)
         if isinstance(reading, Missing):
             raise _Stop(OutcomeStatus.MISSING, reading.fault)

@@ -15,9 +15,12 @@ from urllib.parse import urlsplit
 
 from reconciler.errors import ApiError, Fault, TargetRefused
 from reconciler.gateway.answers import Unusable, complaint, echoes, metadata_of, page, parse, parse_object, presentable
+from reconciler.kinds import KINDS
 from reconciler.model import Missing, Observed, Unread
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from reconciler.gateway.answers import Answer, Secrets
     from reconciler.kinds import Kind
     from reconciler.model import Json, Reading, Ref
@@ -44,20 +47,44 @@ CLASSIC, CLASSIC_UNTIL = "Azure AI Foundry (classic)", "2027-03-31"
 
 
 def retirement(kind: Kind, host: str) -> Fault | None:
-    """Return what there is to say of a kind that `host` has stopped serving, without asking it; `None` for others."""
+    """Return what there is to say of a kind that `host` has stopped serving, without asking it; `None` for others.
+
+    Kinds with the same way on share one sentence, to the letter, so that a run tells it once.
+    """
     if not kind.retired_at(host):
         return None
-    successor = f"their successor there is {kind.successor}" if kind.successor else "they have no successor there"
+    alike = [row.plural for row in KINDS.values() if (row.retired, row.successor) == (kind.retired, kind.successor)]
     message = (
-        f"{host} retired {kind.plural} on {kind.retired}, so no call is made for them: {successor} "
-        f"(`reconciler migrate` rewrites the manifests from threads to conversations); {CLASSIC} serves them until "
-        f"{CLASSIC_UNTIL} (provider: azure-foundry), and so do compatible servers (base_url)."
+        f"{host.removesuffix('.')} retired {_listed(alike)} on {kind.retired}, so no call is made for them: "
+        f"{_successor(kind, alike)}; {CLASSIC} serves them until {CLASSIC_UNTIL} (provider: azure-foundry), and so do "
+        "compatible servers (base_url)."
     )
     return Fault("unserved", message)
 
 
+def _successor(kind: Kind, alike: Sequence[str]) -> str:
+    if kind.successor is None:
+        return "they have no successor there"
+    rewritten = " (`reconciler migrate` rewrites the manifests from threads to conversations)"
+    return f"their successor there is {KINDS[kind.successor].plural}{rewritten if 'threads' in alike else ''}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+_RETIREMENT = re.compile(r"\S+ retired [a-z_, ]+ on \d{4}-\d{2}-\d{2}, so no call is made")
+
+
+def tells_retirement(message: str) -> bool:
+    """Tell whether a message is a diagnosis of `retirement`, which says itself what to do."""
+    return _RETIREMENT.match(message) is not None
+
+
 _COMPLAINTS = ("error", "detail", "message", "msg")
 """Fields in which servers complain."""
+_DATES = ("created_at", "created")
+"""Fields that objects have and complaints do not."""
 
 
 class _Echoed(Exception):
@@ -106,14 +133,36 @@ class Judge:
         found = parse_object(answer.body)
         _check_identity(ref, found)
         held = metadata_of(found, self.kind.field)
-        if held is None and "id" not in found:
-            # Taken for an object without the field, this would read as an empty map under the merge dialects.
-            if any(found.get(name) for name in _COMPLAINTS):
-                raise Unusable(f"is an error in spite of its status: {complaint(answer.body).message}")
-            raise Unusable(f"shows neither `id` nor `{self.kind.field}`")
+        if not held:
+            # Taken for an empty map, anything else could be written over; one that is missing reads as empty as well
+            # under the merge dialects.
+            self._check_object(found, answer, held)
+            _check_names(found, self.kind.field)
         if held and echoes(answer.body, held, self.secret):
             raise _Echoed
         return Observed(None if held is None else MappingProxyType(held))
+
+    def _check_object(self, found: dict[str, Json], answer: Answer, held: dict[str, Json] | None) -> None:
+        """Raise `Unusable` for what shows no pairs and is no object that is there: an error, what a deletion leaves."""
+        told = found.get("object")
+        if found.get("deleted") is True or (isinstance(told, str) and told.endswith(".deleted")):
+            raise Unusable(f"says that the {self.kind.noun} is deleted")
+        nameless = found.get("id") is None
+        if any(found.get(name) for name in (_COMPLAINTS if nameless else self._complaints(found, held))):
+            raise Unusable(f"is an error in spite of its status: {complaint(answer.body).message}")
+        if nameless and held is None:
+            raise Unusable(f"shows neither `id` nor `{self.kind.field}`")
+
+    def _complaints(self, found: dict[str, Json], held: dict[str, Json] | None) -> tuple[str, ...]:
+        """Return the fields in which something with an id may complain: the more like an object it is, the fewer.
+
+        Some kinds have an `error` of their own, and nobody knows what else a server adds to its objects.
+        """
+        told, dated = found.get("object"), any(found.get(name) for name in _DATES)
+        names = {_letters(name) for name in (self.kind.object, self.kind.name, self.kind.noun)}
+        if held is not None or (dated and isinstance(told, str) and _letters(told) in names):
+            return ()
+        return ("error",) if dated or (told and told != "error") else _COMPLAINTS
 
     def failure(self, ref: Ref, answer: Answer) -> Fault:
         """Return the fault for an answer outside 2xx."""
@@ -171,6 +220,17 @@ def _check_identity(ref: Ref, found: dict[str, Json]) -> None:
     name = found.get("id")
     if isinstance(name, str) and _last(name) != _last(ref.id):
         raise Unusable(f"is about another object, {name}")
+
+
+def _check_names(found: dict[str, Json], field: str) -> None:
+    """Raise `Unusable` where the map stands under a name almost like its own: what looks empty is not."""
+    for name, value in found.items():
+        if name != field and value and isinstance(value, dict) and _letters(name) == _letters(field):
+            raise Unusable(f"holds pairs in `{name}`, where they are expected in `{field}`")
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def _mentions(message: str, segment: str) -> bool:

@@ -17,7 +17,7 @@ from reconciler.render import ANY_ROOM
 from reconciler.render.columns import Piece, bold, cells, dim, flowed, green, padded, red, yellow
 from reconciler.render.excerpts import LEGEND, LONGEST, marked, name, one
 from reconciler.render.fields import SIGNS, indented, place, rows, values, values_of_drift
-from reconciler.render.wording import base, commit, counts, idle, ops, origin, planned, told_missing
+from reconciler.render.wording import base, commit, counts, idle, ops, origin, planned
 from reconciler.words import amount, named, plain
 
 if TYPE_CHECKING:
@@ -84,9 +84,7 @@ def drift(document: Document, room: Room = ANY_ROOM) -> str:
 def application(document: Document, told: int = 0, room: Room = ANY_ROOM) -> str:
     """Return what became of a plan, the summary last; `told` errors were shown with the plan."""
     outcomes, width = document.outcomes or (), room.width
-    unlike = [outcome for outcome in outcomes if _is_told(outcome)]
-    lines = list(_errors(document.errors[told:], width))
-    lines += _listed(unlike, lambda outcome: _outcome(outcome, width), "resource")
+    lines = [*_errors(document.errors[told:], width), *_mishaps(outcomes, width)]
     lines += _unattempted(outcomes, width)
     for kind, dialect in sorted((document.learned or {}).items()):
         said = plain(f"`writes: {{{kind}: {dialect}}}`")
@@ -116,8 +114,9 @@ def aside(document: Document, room: Room = ANY_ROOM) -> str:
 
 
 def brief(document: Document, room: Room = ANY_ROOM) -> str:
-    """Return what `--quiet` leaves: the errors, and the summary."""
-    return errors(document, room) + _text(_summary(document, counts(document), room.width))
+    """Return what `--quiet` leaves: the errors, what was not written as it should be, and the summary."""
+    lines = [*_errors(document.errors, room.width), *_mishaps(document.outcomes or (), room.width)]
+    return _text([*lines, *_legend(lines, room.width), *_summary(document, counts(document), room.width)])
 
 
 def errors(document: Document, room: Room = ANY_ROOM) -> str:
@@ -365,7 +364,7 @@ def _missing(document: Document, width: int | None) -> Iterator[str]:
 
 
 def _warnings(document: Document, width: int | None) -> Iterator[str]:
-    if told_missing(document):
+    if any(error.code == "missing" for error in document.errors):
         return
 
     def tell(change: ChangePart) -> Iterator[str]:
@@ -413,6 +412,11 @@ def _is_told(outcome: OutcomePart) -> bool:
     if outcome.outcome in (OutcomeStatus.APPLIED, OutcomeStatus.NOT_ATTEMPTED):
         return False
     return outcome.outcome not in (OutcomeStatus.MISSING, OutcomeStatus.FAILED) or bool(outcome.requests.reads)
+
+
+def _mishaps(outcomes: Iterable[OutcomePart], width: int | None) -> Iterator[str]:
+    """Yield what was not written as it should be, and why."""
+    yield from _listed(list(filter(_is_told, outcomes)), lambda outcome: _outcome(outcome, width), "resource")
 
 
 def _outcome(outcome: OutcomePart, width: int | None) -> Iterator[str]:

@@ -77,8 +77,14 @@ def tally(document: Document) -> str:
 
 
 def told_missing(document: Document) -> bool:
-    """Tell whether the target makes an error of a missing id; else it only warns of one."""
-    return any(error.code == "missing" for error in document.errors)
+    """Tell whether the target makes an error of a missing id; else it only warns of one.
+
+    One that was there when the plan was made is named by its outcome alone: then the exit code tells.
+    """
+    if any(error.code == "missing" for error in document.errors):
+        return True
+    late = (one for one in document.outcomes or () if one.outcome is OutcomeStatus.MISSING and one.requests.reads)
+    return document.exit_code != 0 and any(late)
 
 
 def is_missing(change: ChangePart) -> bool:

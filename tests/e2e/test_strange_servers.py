@@ -312,7 +312,21 @@ TRUTHFUL = {
 REFUSED = {
     "the field is missing when read": Strange(read=shown(metadata=...), words="the answer has no metadata"),
     "the field is misnamed when read": Strange(
-        read=shown(metadata=..., metadata_=dict), words="the answer has no metadata"
+        read=shown(metadata=..., metadata_=dict), words="holds pairs in `metadata_`"
+    ),
+    "the field is misnamed beside null when read, and the dialect told": Strange(
+        read=shown(metadata=None, meta_data=dict), told="merge-null", words="holds pairs in `meta_data`"
+    ),
+    "an error with the id is read, and the dialect told": Strange(
+        read=lambda own, _: {"id": own, "error": {"message": "busy"}}, told="merge", words="its status: busy"
+    ),
+    "a deleted object is read, and the dialect told": Strange(
+        read=lambda own, _: {"id": own, "object": "thread.deleted", "deleted": True},
+        told="merge",
+        words="says that the thread is deleted",
+    ),
+    "a write is answered with an empty map and did nothing, and the dialect told": Strange(
+        deaf=True, written=shown(metadata=None), told="merge-null", words="differs from what was planned"
     ),
     "the field is text when read": Strange(read=shown(metadata=json.dumps), words="`metadata` that is no object"),
     "the field is a list when read": Strange(

@@ -8,6 +8,7 @@ from reconciler.calls import (
     complete,
     learn,
     learn_from_rejection,
+    leaves_pairs,
     lost_pairs,
     must_show,
     shows,
@@ -257,3 +258,19 @@ def test_a_pair_that_vanished_from_a_server_that_merges_was_taken_by_others():
     assert survivors(call, before, answer) == {"other"}
     assert lost_pairs(call, before, answer) == {"seen": "1"}
     assert lost_pairs(call, before, answer, merges=True) == {}
+
+
+@pytest.mark.parametrize(
+    ("call", "before", "left"),
+    [
+        (Call({"a": "1"}), {}, True),
+        (Call({"a": None}), {"a": "0"}, False),
+        (Call({"a": None}), {"a": "0", "b": "0"}, True),
+        (Call({}, frozenset({"a"})), {"a": "0"}, False),
+        (Call({"b": "0"}, frozenset({"a"})), {"a": "0", "b": "0"}, True),
+        (Call({"a": ""}), {"a": "0"}, True),
+    ],
+    ids=str,
+)
+def test_a_call_leaves_pairs_that_it_sends_or_does_not_touch(call, before, left):
+    assert leaves_pairs(call, before) is left

@@ -161,6 +161,10 @@ def test_an_old_answer_takes_nothing_else_s_place(inner, clock, method, path, bo
         ("3 reads", "write [KIND=]SECONDS"),
         ("٣", "write [KIND=]SECONDS"),
         ("thread=", "write [KIND=]SECONDS"),
+        (".", "write [KIND=]SECONDS"),
+        ("1000000", "1000000 is too large; 999999 seconds or reads are the most"),
+        ("thread=1000000reads", "is too large; 999999 seconds or reads"),
+        ("9" * 5000, "is too large; 999999 seconds or reads"),
         ("threads=1", "did you mean thread?"),
         ("=1", 'there is no kind ""'),
         ("\x1b[31m=1", "there is no kind"),
@@ -171,6 +175,14 @@ def test_a_lag_that_makes_no_sense_is_wrong_usage(told, says):
     assert isinstance(result.exception, click.UsageError), result.output
     assert says in result.exception.format_message()
     assert "\x1b" not in result.exception.format_message()
+
+
+@pytest.mark.parametrize(
+    ("told", "lag"),
+    [(".5", Lag(0.5)), ("1.", Lag(1.0)), ("0.0000001", Lag(1e-7)), ("999999", Lag(999_999.0)), ("0reads", Lag())],
+)
+def test_a_lag_is_told_as_people_write_numbers(told, lag):
+    assert emulate.make_context("emulate", ["--lag", f"thread={told}"]).params["lags"] == {"thread": lag}
 
 
 def test_emulate_lets_the_reads_of_a_kind_lag():

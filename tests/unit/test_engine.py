@@ -1,6 +1,7 @@
 """The workers: isolation, brakes, staleness, learning, and what counts as success."""
 
 import asyncio
+import itertools
 import json
 
 import httpx
@@ -210,6 +211,17 @@ def test_each_update_takes_one_fresh_read_and_one_write():
     done = carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules, emit=events.append)
     assert [(one.status, one.reads, one.writes) for one in done.outcomes] == [(OutcomeStatus.APPLIED, 1, 1)] * 6
     assert len([event for event in events if isinstance(event, ChangeDone)]) == 6
+
+
+def test_a_kind_that_is_retired_since_it_was_planned_is_refused_once_and_nobody_takes_its_ids_for_missing():
+    def get(api, ref, reading):
+        return Unread(Fault("unserved", "retired"))
+
+    api, rules = Scripted(MERGE, dict.fromkeys(REFS, {"x": "1"}), on_get=get), Rules(MERGE)
+    done = carry_out(api, changes_for(desire({"a": "1"}), api, rules), rules, parallelism=1)
+    assert results(done) == [OutcomeStatus.FAILED] + [OutcomeStatus.NOT_ATTEMPTED] * 5
+    assert [refusal.fault.message for refusal in done.refusals] == ["retired"]
+    assert (sum(one.reads for one in done.outcomes), api.posts) == (0, [])
 
 
 def test_a_decided_key_that_moved_makes_the_change_stale():
@@ -1151,6 +1163,57 @@ def test_a_write_whose_answer_is_lost_while_the_run_ends_is_looked_at_once(lands
     first = done.outcomes[0]
     assert (first.status, first.fault and first.fault.code, first.reads) == (status, code, 2)
     assert len(api.posts) == 1
+
+
+ANSWERS = {
+    "right": lambda _fake, answer: answer,
+    "without metadata": lambda *_: Observed(None),
+    "an empty map": lambda *_: Observed({}),
+    "500, to be tried again": Fault("server_error", "oops", 500, retry_in=0.1),
+    "500": Fault("server_error", "oops", 500),
+    "reset": Fault("network", "reset"),
+    "400": Fault("rejected", "no", 400),
+    "401": Fault("unauthorized", "no key", 401),
+}
+"""What is answered to a call that was carried out, but for those that say that it was not."""
+
+
+@pytest.mark.parametrize(
+    ("server", "told"),
+    [(MERGE, AUTO), (MERGE_NULL, AUTO), (REPLACE, AUTO), (MERGE_NULL, MERGE_NULL)],
+    ids=lambda dialect: dialect.name,
+)
+@pytest.mark.parametrize("dark_from", [2, 3, 4, 99])
+@pytest.mark.parametrize("kind", ["thread", "chat_completion"])
+def test_what_was_written_in_part_is_told_whatever_the_failure_is(server, told, dark_from, kind):
+    ref = Ref(kind, "x")
+    old = {f"o{index:02}": "1" for index in range(10)}
+    declared = {"a": "1", **dict.fromkeys(old), **{f"n{index:02}": "1" for index in range(6)}}
+    untold = []
+    for first, second in itertools.product(ANSWERS, ANSWERS):
+        script = [ANSWERS[first], ANSWERS[second]]
+
+        def post(api, one, answer, script=script):
+            act = script[min(len(api.posts), len(script)) - 1]
+            if not isinstance(act, Fault):
+                return act(api, answer)
+            if act.status in (400, 401):
+                api.held[one] = api.last  # undone: it was not carried out
+            raise (TargetRefused if act.status == 401 else ApiError)(act)
+
+        def get(api, one, reading):
+            api.last = dict(api.held[one])
+            return DARK if api.gets[one] >= dark_from else reading
+
+        api, rules = Scripted(server, {ref: {"a": "0", **old}}, get, post), Rules(told)
+        changes = changes_for(desire(declared, [ref]), api, rules)
+        before = dict(api.held[ref])
+        (outcome,) = carry_out(api, changes, rules).outcomes
+        said = outcome.fault.message if outcome.fault else ""
+        noted = "may have taken effect" in said or "part of the change was written" in said
+        if outcome.status is OutcomeStatus.FAILED and api.held[ref] != before and not noted:
+            untold.append((first, second, outcome.fault.code, said))
+    assert untold == []
 
 
 # --- many writers at one pace, with the real gateway ------------------------------------------------------------------

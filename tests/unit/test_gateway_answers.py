@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.gateway.answers import (
+    Secrets,
     Unusable,
     _compact,
     complaint,
@@ -16,6 +17,7 @@ from reconciler.gateway.answers import (
     parse,
     parse_object,
     presentable,
+    redacted,
 )
 
 
@@ -109,7 +111,9 @@ def test_a_complaint_nested_too_deeply_is_not_repeated_in_full():
         pytest.param(b"<html><title>Login</title>", "an HTML page titled “Login” where", id="HTML"),
         pytest.param(b"ok", "is no JSON where", id="plain text"),
         pytest.param(b'{"a": 1', "is no JSON where", id="cut off"),
-        pytest.param(b'{"a": "\xff"}', "is no JSON where", id="not UTF-8"),
+        pytest.param(b'{"a": "\xff"}', "is no JSON in UTF-8 where", id="not UTF-8"),
+        pytest.param('{"a": "b"}'.encode("utf-16"), "is no JSON in UTF-8 where", id="UTF-16"),
+        pytest.param('{"a": "b"}'.encode("utf-16-le"), "is no JSON in UTF-8 where", id="UTF-16 without its mark"),
         pytest.param(b"[]", "is JSON, but no object", id="a list"),
         pytest.param(b"null", "is JSON, but no object", id="null"),
         pytest.param(b'{"a": NaN}', "holds NaN", id="NaN"),
@@ -165,7 +169,23 @@ def test_values_are_carried_up_to_a_depth_that_stays_safe():
 
 def test_only_markup_is_a_page():
     assert page(b'{"a": "<html>"}') is None
-    assert page(b'<?xml version="1.0"?><Error/>') == "an HTML page"
+    assert page(b'<?xml version="1.0"?><!DOCTYPE html><html><title>x</title>') == "an HTML page titled “x”"
+    assert page(b"<p><code>x</code>") == "an HTML page"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'<?xml version="1.0"?><Error/>', ""),
+        (b'\xef\xbb\xbf<?xml version="1.0"?><r/>', ""),
+        (b"<Error><Code>NoSuchKey</Code><Message>There is no &quot;x&quot;.</Message>", 'NoSuchKey: There is no "x".'),
+        (b"<ns:Fault><Code>7</Code></ns:Fault>", "7"),
+        (b"<ErrorResponse xmlns='u'><Error><Message>\nNo.\n</Message><Code></Code>", "No."),
+        (b"<?xml?>" + b"<code " * 20_000, ""),
+    ],
+)
+def test_xml_is_called_so_and_says_its_error(body, words):
+    assert page(body) == (f"an XML document that says “{words}”" if words else "an XML document")
 
 
 @pytest.mark.parametrize(
@@ -184,12 +204,17 @@ def test_words_are_made_presentable(text, expected):
     assert presentable(text, "sk-123") == expected
 
 
-@given(st.text(), st.text("abc", min_size=1, max_size=3))
+@given(st.text(), st.text("abc", min_size=4, max_size=6))
 def test_presentable_words_are_one_printable_line_without_the_secret(text, secret):
     shown = presentable(text + secret, secret)
     assert shown.isprintable()
     assert len(shown) <= 300
     assert secret not in presentable(f"«{secret}»", secret)
+
+
+def test_a_text_as_short_as_a_syllable_is_not_taken_out_of_every_word():
+    assert presentable("all that is abc", Secrets("a", "abc")) == "all that is abc"
+    assert redacted(b"all that is abcd", Secrets("a", "abcd")) == b"all that is ***"
 
 
 # --- a credential that comes back
@@ -232,6 +257,6 @@ def test_a_credential_beside_the_metadata_is_no_echo_in_it():
     assert not echoes(f'{{"for": "{KEY}", "metadata": {{"a": "1"}}}}'.encode(), {"a": "1"}, KEY)
 
 
-@pytest.mark.parametrize(("secret", "found"), [("x" * 19, False), ("x" * 20, True), ("", False)])
+@pytest.mark.parametrize(("secret", "found"), [("x" * 7, False), ("x" * 8, True), ("", False)])
 def test_a_short_credential_may_be_a_word_that_happens_to_be_there(secret, found):
     assert holds(f'{{"a": "{secret}"}}', secret) is found

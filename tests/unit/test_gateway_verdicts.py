@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from reconciler.errors import ApiError, TargetRefused
+from reconciler.cli.advice import advised
+from reconciler.errors import ApiError, Problem, TargetRefused
 from reconciler.gateway.answers import Answer
 from reconciler.gateway.verdicts import Judge, retirement
-from reconciler.kinds import KINDS
+from reconciler.kinds import KINDS, Listing
 from reconciler.model import Missing, Observed, Ref, Unread
 
 THREAD = Ref("thread", "thread_abc")
@@ -40,6 +41,13 @@ def write(body, status=200, ref=THREAD, host=HERE, **more):
         pytest.param({"id": 7, "metadata": {}}, {}, id="an id of another type"),
         pytest.param({"id": "THREAD_ABC", "metadata": {}}, {}, id="an id in another case"),
         pytest.param({"id": "thread_abc", "error": None}, None, id="a null error beside an object"),
+        pytest.param(
+            {"id": "thread_abc", "object": "thread", "message": "hi", "deleted": False}, None, id="words of an object"
+        ),
+        pytest.param({"id": "thread_abc", "created_at": 5, "detail": "x"}, None, id="a dated object"),
+        pytest.param({"id": "thread_abc", "error": "of a tool", "metadata": {}}, {}, id="an error beside the field"),
+        pytest.param({"id": "thread_abc", "metadata": {}, "metadata_": {}, "meta_data": "x"}, {}, id="empty namesakes"),
+        pytest.param({"id": "thread_abc", "metadata": {"a": "1"}, "metaData": {"b": "2"}}, {"a": "1"}, id="namesakes"),
     ],
 )
 def test_a_readable_answer_is_observed(body, metadata):
@@ -55,6 +63,11 @@ def test_an_observed_map_cannot_be_changed():
 def test_the_field_is_the_one_of_the_kinds_row():
     ref = Ref("vector_store_file", "vs_1/file-1")
     assert read({"id": "file-1", "attributes": {"n": 1.5}, "metadata": {"x": "y"}}, ref=ref) == Observed({"n": 1.5})
+
+
+def test_an_object_of_a_kind_that_has_an_error_of_its_own_is_no_complaint():
+    body = {"id": "s1", "object": "agent.session", "created_at": 5, "error": {"message": "the run failed"}}
+    assert read(body, ref=Ref("agent_session", "s1")) == Observed(None)
 
 
 @pytest.mark.parametrize("name", ["msg_1", "thread_abc/msg_1"])
@@ -74,8 +87,42 @@ def test_an_object_below_a_parent_is_known_by_its_last_segment(name):
         pytest.param(b'{"metadata": {"a": NaN}}', "holds NaN", id="NaN"),
         pytest.param(b'{"metadata": ' + b'{"a":' * 50_000, "nested too deeply", id="deep"),
         pytest.param({"error": {"message": "quota"}}, "an error in spite of its status: quota", id="an error as 200"),
+        pytest.param(
+            {"object": "error", "message": "maintenance", "id": None}, "its status: maintenance", id="an error's object"
+        ),
+        pytest.param(
+            {"id": "thread_abc", "object": "error", "message": "busy"}, "its status: busy", id="the id of an error"
+        ),
+        pytest.param({"id": "thread_abc", "error": {"message": "busy"}}, "its status: busy", id="an error with the id"),
+        pytest.param({"id": "thread_abc", "detail": "busy"}, "its status: busy", id="a detail with the id"),
+        pytest.param(
+            {"id": "thread_abc", "created_at": 1, "error": "busy"}, "its status: busy", id="an error with a date"
+        ),
+        pytest.param(
+            {"id": None, "metadata": None, "error": {"message": "busy"}}, "its status: busy", id="an error with null"
+        ),
+        pytest.param(
+            {"code": 404, "msg": "no such row", "metadata": {}}, "an error in spite of its status", id="msg with {}"
+        ),
+        pytest.param({"id": None}, "neither `id` nor `metadata`", id="null for an id"),
+        pytest.param(
+            {"id": "thread_abc", "object": "thread.deleted", "deleted": True}, "the thread is deleted", id="deleted"
+        ),
+        pytest.param(
+            {"id": "thread_abc", "deleted": True, "metadata": {}}, "the thread is deleted", id="deleted and empty"
+        ),
+        pytest.param({"id": "thread_abc", "object": "thread.deleted"}, "the thread is deleted", id="deleted by name"),
+        pytest.param(
+            {"id": "thread_abc", "metadata": None, "meta_data": {"a": "1"}}, "pairs in `meta_data`", id="meta_data"
+        ),
+        pytest.param(
+            {"id": "thread_abc", "metadata": {}, "metadata_": {"a": "1"}}, "pairs in `metadata_`", id="metadata_"
+        ),
+        pytest.param({"id": "thread_abc", "metaData": {"a": "1"}}, "in `metaData`, where they", id="metaData alone"),
+        pytest.param({"id": "thread_abc", "\x1b[2JMetadata": {"a": "1"}, "Meta-Data": {"b": "1"}},
+                     "in `Meta-Data`, where", id="other letters are another name"),
     ],
-)
+)  # fmt: skip
 def test_an_unreadable_answer_is_unread_never_empty(body, words):
     reading = read(body, request_id="req_1")
     assert isinstance(reading, Unread)
@@ -252,6 +299,8 @@ def test_a_write_to_a_missing_object_fails_for_it_alone():
         pytest.param({"id": "thread_abc", "metadata": None}, {}, id="null is empty"),
         pytest.param({"id": "thread_abc"}, None, id="missing"),
         pytest.param({"id": "thread_abc", "meta_data": {"a": "1"}}, None, id="misnamed"),
+        pytest.param({"id": "thread_abc", "metadata": {}, "metadata_": {"a": "1"}}, None, id="misnamed beside empty"),
+        pytest.param({"id": "thread_abc", "deleted": True, "metadata": {}}, None, id="deleted"),
         pytest.param({"id": "thread_abc", "metadata": "a=1"}, None, id="no object"),
         pytest.param({"id": "thread_other", "metadata": {"a": "1"}}, None, id="another object"),
         pytest.param([], None, id="a list"),
@@ -324,7 +373,25 @@ def test_a_retired_kind_is_told_with_all_the_ways_on(name):
     fault = retirement(kind, "api.openai.com")
     assert (fault.code, fault.status) == ("unserved", None)
     ways = (kind.plural, kind.retired, kind.successor, "Azure AI Foundry (classic)", "2027-03-31", "azure-foundry")
-    assert [way for way in (*ways, "`reconciler migrate`", "compatible servers") if way not in fault.message] == []
+    assert [way for way in (*ways, "compatible servers") if way not in fault.message] == []
+    assert ("`reconciler migrate`" in fault.message) is (kind.successor == "conversation")
+    advised_problem = advised(Problem(fault.code, fault.message))
+    assert advised_problem.message == fault.message  # it says itself what to do, and that no URL is wrong
+    assert advised(Problem("unserved", f"The server does not serve it: {fault.message}")).message != fault.message
+
+
+def test_kinds_with_the_same_way_on_share_a_sentence():
+    told = {name: retirement(KINDS[name], "api.openai.com") for name in RETIRED}
+    assert told["thread"] == told["message"] == told["run"] != told["assistant"]
+    assert "retired threads, messages and runs on" in told["thread"].message
+
+
+@pytest.mark.parametrize("host", ["api.openai.com.", "eu.api.openai.com", "EU.api.openai.com."])
+def test_the_vendor_is_known_by_its_regions_and_with_the_dot_of_the_root(host):
+    assert f"{host.removesuffix('.')} retired threads" in retirement(KINDS["thread"], host).message
+    assert KINDS["thread"].listing("openai", host) is Listing.NO
+    assert retirement(KINDS["thread"], "api.openai.com.example") is None
+    assert retirement(KINDS["thread"], "notapi.openai.com") is None
 
 
 @pytest.mark.parametrize("name", KINDS)

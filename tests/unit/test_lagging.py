@@ -5,6 +5,8 @@ import asyncio
 import pytest
 import virtual_time
 from fakes import LaggingApi, merged
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reconciler.compare import Action, Rules, judge
 from reconciler.dialects import AUTO, MERGE, MERGE_EMPTY, MERGE_NULL, REPLACE
@@ -270,3 +272,149 @@ def test_a_first_removal_at_a_server_that_merges_costs_no_wait_where_reads_do_no
     assert {one.status for one in done.outcomes} == {APPLIED}
     assert done.learned == {kind: "merge-null"}
     assert took <= (WHOLE_WAIT + 0.1 if kind == LAGS else 0)
+
+
+# --- places among the workers, and the turn of the one that finds out ---
+
+
+@pytest.mark.parametrize("parallelism", [1, 2, 3])
+@pytest.mark.parametrize("kind", [LAGS, CURRENT])
+@pytest.mark.parametrize("dialect", [REPLACE, MERGE, MERGE_NULL], ids=lambda dialect: dialect.name)
+def test_who_waits_for_a_turn_never_holds_the_place_that_the_prober_needs(dialect, kind, parallelism):
+    """A loop in which everybody waits for somebody else raises `StandsStill`."""
+    refs = refs_of(kind, 7)
+    before = {"a": "0", "old": "1", "seen": "1"}
+    api = LaggingApi(dialect, dict.fromkeys(refs, before), 1, old=True)
+    desired = [Desired(ref, {"a": "1", "old": None}) for ref in refs]
+    done, _, after = written(api, desired, Rules(AUTO), parallelism=parallelism)
+    kept = {"old": "1"} if dialect is MERGE else {}
+    assert list(api.held.values()) == [{"a": "1", "seen": "1", **kept}] * 7, done
+    assert {one.status for one in done.outcomes} == {OutcomeStatus.BLOCKED if dialect is MERGE else APPLIED}
+    assert done.learned in ({}, {kind: dialect.name})
+    assert api.busiest <= parallelism
+    assert {change.action for change in after} == {Action.UPDATE if dialect is MERGE else Action.KEEP}
+
+
+@pytest.mark.parametrize("moment", [0.1, 0.6, 1.2, 2.0, 3.3])
+@pytest.mark.parametrize("parallelism", [1, 2])
+def test_a_signal_ends_a_run_in_which_one_finds_out_and_the_others_wait(moment, parallelism):
+    refs = refs_of(CURRENT, 7)
+    api = LaggingApi(MERGE_NULL, dict.fromkeys(refs, {"a": "0", "old": "1", "seen": "1"}), 1, old=True)
+    rules = Rules(AUTO)
+
+    async def run():
+        brake = Brake()
+        asyncio.get_running_loop().call_later(moment, brake.pull, "interrupted by SIGINT")
+        changes = [judge(Desired(ref, {"a": "1", "old": None}), Observed(api.seen(ref)), None, rules) for ref in refs]
+        done = await apply(api, changes, lambda _kind: rules, parallelism=parallelism, brake=brake)
+        return done, asyncio.get_running_loop().time()
+
+    done, took = virtual_time.run(run())
+    assert took <= moment + 0.01
+    assert len(done.outcomes) == 7
+    assert "not_attempted" in {one.fault.code for one in done.outcomes if one.fault} <= {"in_flight", "not_attempted"}
+
+
+class Odd(LaggingApi):
+    """Every write is carried out; by a number for each, its answer is right, old, empty, lost or lost for good."""
+
+    odds = ()
+
+    async def modify(self, ref, entries, attempt=0):
+        shown = self.seen(ref)
+        answer = await super().modify(ref, entries, attempt)
+        odd = self.odds[len(self.posts) % len(self.odds)]
+        if odd == "lost":
+            raise ApiError(Fault("network", "reset", retry_in=0.2 if attempt < 2 else None))
+        if odd == "failed":
+            raise ApiError(Fault("server_error", "oops", 500))
+        return {"right": answer, "old": Observed(shown), "empty": Observed({}), "fieldless": Observed(None)}[odd]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    dialect=st.sampled_from([REPLACE, MERGE, MERGE_NULL]),
+    odds=st.lists(st.sampled_from(["right", "old", "empty", "fieldless", "lost", "failed"]), min_size=1, max_size=5),
+    lag=st.sampled_from([0, 0.3, 1, 2.5]),
+    parallelism=st.integers(1, 4),
+    signal=st.none() | st.floats(0, 8),
+    declared=st.sampled_from([{"old": None}, {"a": "1", "old": None}, {"a": "1"}]),
+)
+def test_a_run_ends_whatever_is_answered_and_a_signal_ends_it_at_once(
+    dialect, odds, lag, parallelism, signal, declared
+):
+    refs = [*refs_of(CURRENT, 5), *refs_of(LAGS, 5)]
+    api = Odd(dialect, dict.fromkeys(refs, {"a": "0", "old": "1", "seen": "1"}), lag)
+    api.odds, rules = tuple(odds), Rules(AUTO)
+
+    async def run():
+        brake = Brake()
+        if signal is not None:
+            asyncio.get_running_loop().call_later(signal, brake.pull, "interrupted by SIGINT")
+        changes = [judge(Desired(ref, declared), Observed(api.seen(ref)), None, rules) for ref in refs]
+        done = await apply(api, changes, lambda _kind: rules, parallelism=parallelism, brake=brake)
+        return done, asyncio.get_running_loop().time()
+
+    done, took = virtual_time.run(run())
+    assert [one.ref for one in done.outcomes] == sorted(refs)
+    assert all(pairs["seen"] == "1" for pairs in api.held.values())
+    assert not any(one.lost for one in done.outcomes)
+    assert signal is None or took <= signal + 0.01
+
+
+# --- an empty map in an answer to a write ---
+
+
+class Emptied(LaggingApi):
+    """Answers every write with an empty map, and carries out only those that `lands` allows."""
+
+    lands = False
+
+    async def modify(self, ref, entries, attempt=0):
+        if self.lands:
+            await super().modify(ref, entries, attempt)
+        else:
+            self.posts.append((ref, dict(entries)))
+        return Observed({})
+
+
+class EmptiedAndWritten(Emptied):
+    """Carries them all out."""
+
+    lands = True
+
+
+@pytest.mark.parametrize("kind", [LAGS, CURRENT])
+@pytest.mark.parametrize("dialect", [MERGE, MERGE_NULL, MERGE_EMPTY], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("declared", [{"a": "1", "old": None}, {"old": None}, {"a": "1"}], ids=str)
+def test_an_empty_answer_costs_nobody_pairs_that_reads_show(dialect, declared, kind):
+    if dialect is MERGE and declared == {"old": None}:
+        pytest.skip("there is nothing that can be written")
+    refs = refs_of(kind, 5)
+    before = {"a": "0", "old": "1", "seen": "1"}
+    desired = [Desired(ref, declared) for ref in refs]
+    api = Emptied(dialect, dict.fromkeys(refs, before), 0)
+    done, _, _ = written(api, desired, Rules(dialect))
+    assert [(one.status, one.fault.code, one.seen, dict(one.lost)) for one in done.outcomes] == [
+        (FAILED, "not_applied", before, {})
+    ] * 5
+    api = EmptiedAndWritten(dialect, dict.fromkeys(refs, before), 0)
+    done, _, _ = written(api, desired, Rules(dialect))
+    assert {one.status for one in done.outcomes} == {
+        OutcomeStatus.BLOCKED if dialect is MERGE and "old" in declared else APPLIED
+    }
+
+
+def test_an_empty_answer_that_a_read_agrees_with_is_a_loss():
+    refs = refs_of(CURRENT, 3)
+    api = LaggingApi(REPLACE, dict.fromkeys(refs, {"a": "0", "seen": "1"}), 0)
+
+    async def wiping(ref, entries, attempt=0):
+        api.posts.append((ref, dict(entries)))
+        api.held[ref] = {}
+        return Observed({})
+
+    api.modify = wiping
+    done, _, _ = written(api, [Desired(ref, {"a": None}) for ref in refs], Rules(MERGE_NULL))
+    assert sorted(one.fault.code for one in done.outcomes) == ["halted", "halted", "lost_pairs"]
+    assert len(api.posts) == 1

@@ -73,6 +73,25 @@ def test_quiet_leaves_the_errors_and_the_summary():
     assert terminal.brief(DOCUMENTS["apply"]).count("\n") == 1
 
 
+@pytest.mark.parametrize("status", [status for status in OutcomeStatus if status is not OutcomeStatus.NOT_ATTEMPTED])
+def test_quiet_says_why_a_resource_was_not_written(status):
+    fine = status is OutcomeStatus.APPLIED
+    fault = None if fine else Fault("why", "for \x1b[31mthis\n::error::reason")
+    ended = Outcome(Ref("thread", "thread_1"), status, fault, 1, 1)
+    document = DOCUMENTS["apply"].model_copy(update={"outcomes": outcomes(ended), "exit_code": 0 if fine else 4})
+    *said, summary = click.unstyle(terminal.brief(document)).splitlines()
+    assert said == ([] if fine else [f"thread/thread_1: {status.value}: {plain(fault.message)}"])
+    assert summary.startswith("Applied: 1 applied" if fine else f"Apply incomplete: 1 {status.value}")
+
+
+@pytest.mark.parametrize(("code", "word"), [(0, "Applied"), (4, "Apply incomplete")])
+def test_an_id_that_went_missing_before_its_write_is_a_failure_unless_the_target_only_warns(code, word):
+    gone = Outcome(Ref("thread", "thread_1"), OutcomeStatus.MISSING, Fault("missing", "No thread found"), 1)
+    document = DOCUMENTS["apply"].model_copy(update={"outcomes": outcomes(gone), "exit_code": code})
+    assert f"{word}: 1 missing" in click.unstyle(terminal.render(document))
+    assert "thread/thread_1: missing: No thread found" in click.unstyle(terminal.brief(document))
+
+
 def test_an_outcome_that_the_plan_has_told_is_not_told_again():
     gone = Outcome(Ref("thread", "thread_gone"), OutcomeStatus.MISSING, Fault("missing", "No thread found"))
     document = DOCUMENTS["plan_missing"].model_copy(update={"kind": "apply", "outcomes": outcomes(gone)})
