@@ -7,7 +7,6 @@ a new kind is a new row here.
 from __future__ import annotations
 
 import dataclasses
-import enum
 import re
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -31,18 +30,7 @@ def at_vendor(host: str) -> bool:
 
 ASSISTANTS = MappingProxyType({"OpenAI-Beta": "assistants=v2"})
 AGENTS = MappingProxyType({"OpenAI-Beta": "agents=v1"})
-FOUNDRY = frozenset({"azure-foundry", "emulator"})
-"""The providers whose threads and conversations can be listed (API.md, the column "listable")."""
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-
-
-class Listing(enum.Enum):
-    """Whether a collection can be paged through, as far as known before anybody is asked."""
-
-    YES = "yes"
-    NO = "no"
-    UNTOLD = "untold"
-    """A compatible server: some do what the vendor does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +41,11 @@ class Kind:
     it. `path` is below the base URL, with `{id}` and, for kinds below a parent, `{parent}`; `field` is the property
     that holds the map. `scalars`: numbers and booleans are values here too. `required`: a body without the field is
     refused; `nullable`: the field may be null in a body (we never send either). `parent` names the kind of the parent.
-    `listed_at` are the providers that page through the collection, `None` for all that serve the kind; `filtered`: the
-    list takes `metadata[key]=value`. `lags`: what a read shows may be older than the last write. `writes` is the
-    dialect, `confirmed` whether a primary source says so for the vendor's own host; where it does not, the dialect
-    there is `auto`. `prefix` begins every id on the vendor's own host, `object` is what it answers in the property of
-    that name, `not_found` is its message for an unknown id. `retired` is the day on which the vendor stopped serving
-    the kind, and `successor` where to go.
+    `listed`: the vendor itself pages through the collection; `filtered`: the list takes `metadata[key]=value`. `lags`:
+    what a read shows may be older than the last write. `writes` is the dialect, `confirmed` whether a primary source
+    says so for the vendor's own host; where it does not, the dialect there is `auto`. `prefix` begins every id on the
+    vendor's own host, `object` is what it answers in the property of that name, `not_found` is its message for an
+    unknown id. `retired` is the day on which the vendor stopped serving the kind, and `successor` where to go.
     """
 
     name: str
@@ -73,7 +60,7 @@ class Kind:
     required: bool = False
     nullable: bool = True
     parent: str = ""
-    listed_at: frozenset[str] | None = None
+    listed: bool = True
     filtered: bool = False
     lags: bool = False
     prefix: str = ""
@@ -86,21 +73,6 @@ class Kind:
     def nested(self) -> bool:
         """Tell whether an id of this kind is written `parent/child`."""
         return bool(self.parent)
-
-    @property
-    def listable(self) -> str:
-        """Return where the kind can be listed, in a few words."""
-        if self.nested:
-            return f"below its {KINDS[self.parent].noun}"
-        if self.listed_at is not None:
-            return "Azure AI Foundry only"
-        return "yes, metadata filter" if self.filtered else "yes"
-
-    def listing(self, provider: str, host: str) -> Listing:
-        """Tell whether the collection can be paged through at `host`, which is spoken to as `provider`."""
-        if self.listed_at is None or provider in self.listed_at:
-            return Listing.YES
-        return Listing.NO if at_vendor(host) or provider == "azure-openai" else Listing.UNTOLD
 
     @property
     def collection(self) -> str:
@@ -132,7 +104,7 @@ _RETIRED = "2026-08-26"
 _ROWS = (
     Kind(
         "thread", "threads", "thread", "/threads/{id}", MERGE, confirmed=True, headers=ASSISTANTS,
-        listed_at=FOUNDRY, prefix="thread_", retired=_RETIRED, successor="conversation",
+        listed=False, prefix="thread_", retired=_RETIRED, successor="conversation",
     ),
     Kind(
         "message", "messages", "message", "/threads/{parent}/messages/{id}", MERGE, confirmed=False,
@@ -150,7 +122,7 @@ _ROWS = (
     ),
     Kind(
         "conversation", "conversations", "conversation", "/conversations/{id}", MERGE, confirmed=False,
-        required=True, listed_at=FOUNDRY, prefix="conv_",
+        required=True, listed=False, prefix="conv_",
         not_found="Conversation with id '{id}' not found.",
     ),
     Kind(

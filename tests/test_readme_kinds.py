@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.dialects import AUTO
+from reconciler.gateway.providers import listable
 from reconciler.kinds import KINDS
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -24,7 +25,7 @@ def cells(kind):
         f"`{kind.path}`",
         kind.field,
         written(kind),
-        kind.listable,
+        listable(kind),
         ", ".join(f"`{value}`" for value in kind.headers.values()) or "–",
         " ".join(notes(kind)) or "–",
     )

@@ -11,6 +11,7 @@ import click
 from reconciler.cli.options import Options
 from reconciler.cli.output import room_on, say
 from reconciler.dialects import AUTO
+from reconciler.gateway.providers import listable, lists_of
 from reconciler.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ def _row(kind: Kind) -> dict[str, object]:
         "nullable": kind.nullable,
         "writes": kind.writes.name,
         "confirmed": kind.confirmed,
-        "listable": kind.listable,
-        "listed_at": None if kind.listed_at is None else sorted(kind.listed_at),
+        "listable": listable(kind),
+        "listed_at": None if kind.listed else sorted(row.name for row in lists_of(kind)),
         "filter": kind.filtered,
         "lags": kind.lags,
         "retired": kind.retired,

@@ -12,8 +12,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from reconciler.kinds import KINDS, at_vendor
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from reconciler.kinds import Kind
 
 
 class Scheme(enum.StrEnum):
@@ -34,7 +38,9 @@ class Provider:
     `base_url` is the default, or `None` where the URL names a resource of the user's own and must be given, in the
     shape of `example`; `path` is put behind one that has none. `below` has the kinds that are not at the base URL
     itself but at a path below it. `query` is appended to every URL. `scope` is what an Entra token for it is for.
-    `guarded`: nothing is answered without a credential. `tenancy`: the headers that name an organisation and a project
+    `guarded`: nothing is answered without a credential. `lists` are the kinds whose collections can be paged through
+    here and not at the vendor's own host (API.md, the column "listable"); `exact`: what the vendor does not do is not
+    done here. `title` is what people call it. `tenancy`: the headers that name an organisation and a project
     are sent. `embedded`: at its default base URL there is no server; an emulator in this process answers.
     """
 
@@ -49,6 +55,9 @@ class Provider:
     below: Mapping[str, str] = dataclasses.field(default_factory=lambda: NOT_BELOW)
     scope: str | None = None
     guarded: bool = False
+    lists: frozenset[str] = frozenset()
+    exact: bool = False
+    title: str = ""
 
     def address(self, base_url: str) -> str:
         """Return where the API begins at a base URL (one that `parse_base_url` returned) as somebody gave it."""
@@ -72,19 +81,59 @@ confirmed for threads."""
 EMULATOR_URL = "http://emulator.invalid/v1"
 """No name ends in `.invalid` (RFC 2606), so a request that strays from the emulator reaches nobody."""
 
+_UNLISTED = frozenset(kind.name for kind in KINDS.values() if not kind.listed)
+
 _ROWS = (
-    Provider("openai", "https://api.openai.com/v1", tenancy=True),
+    Provider("openai", "https://api.openai.com/v1", tenancy=True, title="OpenAI"),
     Provider(
         "azure-openai", None, scheme=Scheme.API_KEY, example="https://NAME.openai.azure.com", path="/openai/v1",
-        scope="https://cognitiveservices.azure.com/.default", guarded=True,
+        scope="https://cognitiveservices.azure.com/.default", guarded=True, exact=True, title="Azure OpenAI",
     ),
     Provider(
         "azure-foundry", None, query=(("api-version", "v1"),), below=_NEWER,
         example="https://RESOURCE.services.ai.azure.com/api/projects/PROJECT",
-        scope="https://ai.azure.com/.default", guarded=True,
+        scope="https://ai.azure.com/.default", guarded=True, lists=_UNLISTED, title="Azure AI Foundry",
     ),
-    Provider("emulator", EMULATOR_URL, scheme=Scheme.NONE, embedded=True),
+    Provider("emulator", EMULATOR_URL, scheme=Scheme.NONE, embedded=True, lists=_UNLISTED, title="the emulator"),
 )  # fmt: skip
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType({row.name: row for row in _ROWS})
 """Rows by the name that a settings file uses."""
+
+
+class Listing(enum.Enum):
+    """Whether a collection can be paged through, as far as known before anybody is asked."""
+
+    YES = "yes"
+    NO = "no"
+    UNTOLD = "untold"
+    """A compatible server: some do what the vendor does not."""
+
+
+def listing(kind: Kind, provider: Provider, host: str) -> Listing:
+    """Tell whether the collection of a kind can be paged through at `host`."""
+    if kind.listed or kind.name in provider.lists:
+        return Listing.YES
+    return Listing.NO if provider.exact or at_vendor(host) else Listing.UNTOLD
+
+
+def filters(kind: Kind, provider: Provider, host: str) -> bool:
+    """Tell whether a list of `kind` is known to take `metadata[key]=value` at `host`.
+
+    A server that does not know the parameter could refuse it, or take it for another one.
+    """
+    return kind.filtered and (provider.embedded or at_vendor(host))
+
+
+def listable(kind: Kind) -> str:
+    """Return where a kind can be listed, in a few words."""
+    if kind.nested:
+        return f"below its {KINDS[kind.parent].noun}"
+    if not kind.listed:
+        return f"{', '.join(row.title for row in lists_of(kind) if not row.embedded)} only"
+    return "yes, metadata filter" if kind.filtered else "yes"
+
+
+def lists_of(kind: Kind) -> tuple[Provider, ...]:
+    """Return the providers that list a kind which the vendor does not."""
+    return tuple(row for row in PROVIDERS.values() if kind.name in row.lists)

@@ -13,7 +13,8 @@ from jsonschema import Draft202012Validator
 from reconciler.emulator import live_behaviour
 from reconciler.emulator.service import Held, Request, handle
 from reconciler.emulator.store import MemoryStore
-from reconciler.kinds import KINDS, Listing
+from reconciler.gateway.providers import PROVIDERS, Listing, listing
+from reconciler.kinds import KINDS
 from reconciler.model import Ref
 
 READING = {"host": "x", "accept": "application/json", "openai-beta": "assistants=v2"}
@@ -317,6 +318,8 @@ def test_every_row_says_what_the_description_says(kind):
 def test_every_row_is_listed_where_the_description_says(kind):
     listed = OPERATIONS[kind.name].listed
     assert kind.nested is (listed == "parent")
-    assert (kind.listed_at is not None) is (listed == "foundry")
-    assert kind.listing("openai", "api.openai.com") is (Listing.NO if listed == "foundry" else Listing.YES)
-    assert kind.listing("azure-foundry", "x.services.ai.azure.com") is Listing.YES
+    assert kind.listed is (listed != "foundry")
+    openai, foundry = PROVIDERS["openai"], PROVIDERS["azure-foundry"]
+    assert listing(kind, openai, "api.openai.com") is (Listing.NO if listed == "foundry" else Listing.YES)
+    assert listing(kind, openai, "threads.example") is (Listing.UNTOLD if listed == "foundry" else Listing.YES)
+    assert listing(kind, foundry, "x.services.ai.azure.com") is Listing.YES

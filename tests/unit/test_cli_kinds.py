@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from reconciler.cli.kinds import _table, kinds
+from reconciler.gateway.providers import listable
 from reconciler.kinds import KINDS, Kind
 
 ELSEWHERE = {
@@ -17,6 +18,7 @@ ELSEWHERE = {
     "plural": "section",
     "scalars": "values",
     "filtered": "filter",
+    "listed": "listed_at",
     "object": None,
     "not_found": None,
 }
@@ -42,7 +44,7 @@ def test_json_says_what_the_rows_say():
             assert row[name] == getattr(kind, name)
         assert row["headers"] == dict(kind.headers)
         assert (row["parent"] or "", row["prefix"] or "", row["filter"]) == (kind.parent, kind.prefix, kind.filtered)
-        assert row["listed_at"] == (None if kind.listed_at is None else sorted(kind.listed_at))
+        assert row["listed_at"] == (None if kind.listed else ["azure-foundry", "emulator"])
     assert found["vector_store_file"]["values"] == ["string", "number", "boolean"]
     assert found["thread"]["values"] == ["string"]
     assert found["thread"]["headers"] == {"OpenAI-Beta": "assistants=v2"}
@@ -63,7 +65,7 @@ def test_every_kind_begins_a_line_and_tells_all_at_every_width(width):
         own = [lines[start], *takewhile(lambda line: line.startswith(" "), lines[start + 1 :])]
         said = " ".join(" ".join(own).split())
         assert kind.path in said
-        assert kind.listable in said
+        assert listable(kind) in said
         assert not kind.retired or f"{kind.retired} → {kind.successor}" in said
 
 

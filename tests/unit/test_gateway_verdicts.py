@@ -7,8 +7,9 @@ import pytest
 from reconciler.cli.advice import advised
 from reconciler.errors import ApiError, Problem, TargetRefused
 from reconciler.gateway.answers import Answer
+from reconciler.gateway.providers import PROVIDERS, Listing, listing
 from reconciler.gateway.verdicts import Judge, retirement
-from reconciler.kinds import KINDS, Listing
+from reconciler.kinds import KINDS
 from reconciler.model import Missing, Observed, Ref, Unread
 
 THREAD = Ref("thread", "thread_abc")
@@ -389,7 +390,7 @@ def test_kinds_with_the_same_way_on_share_a_sentence():
 @pytest.mark.parametrize("host", ["api.openai.com.", "eu.api.openai.com", "EU.api.openai.com."])
 def test_the_vendor_is_known_by_its_regions_and_with_the_dot_of_the_root(host):
     assert f"{host.removesuffix('.')} retired threads" in retirement(KINDS["thread"], host).message
-    assert KINDS["thread"].listing("openai", host) is Listing.NO
+    assert listing(KINDS["thread"], PROVIDERS["openai"], host) is Listing.NO
     assert retirement(KINDS["thread"], "api.openai.com.example") is None
     assert retirement(KINDS["thread"], "notapi.openai.com") is None
 

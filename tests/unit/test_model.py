@@ -139,7 +139,6 @@ def test_every_row_is_complete(kind):
     assert kind.valid_id("p_1/c_1" if kind.nested else "x_1")
     assert not kind.valid_id("x_1" if kind.nested else "p_1/c_1")
     assert kind.noun
-    assert kind.listable
     assert (kind.retired is None) == (kind.successor is None)
     assert kind.successor is None or kind.successor in KINDS
     assert "{id}" in kind.not_found
