@@ -394,7 +394,7 @@ def known_repository(session: Session) -> Repository | None:
 
 def _need_known_remote(session: Session, around: Repository, remote: str) -> None:
     """Raise `InvalidInput` for a remote of the settings' own: a path in the tree, say, can make git run its hooks."""
-    if os.environ.get(settings.COMMANDS_VARIABLE) == "1" or remote in (around.ask("remote") or "").splitlines():
+    if settings.allows_commands(os.environ) or remote in (around.ask("remote") or "").splitlines():
         return
     message = f"ledger_remote names {shown(remote)}, and git knows no remote of that name: `git remote add` it"
     raise InvalidInput(Problem("unknown_remote", message, session.target.location))

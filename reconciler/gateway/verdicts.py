@@ -19,7 +19,7 @@ from reconciler.kinds import KINDS
 from reconciler.model import Missing, Observed, Unread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from reconciler.gateway.answers import Answer, Secrets
     from reconciler.kinds import Kind
@@ -131,7 +131,7 @@ class Judge:
 
     def _observed(self, ref: Ref, answer: Answer) -> Observed:
         found = parse_object(answer.body)
-        _check_identity(ref, found)
+        _check_identity(ref, self.kind, found)
         held = metadata_of(found, self.kind.field)
         if not held:
             # Taken for an empty map, anything else could be written over; one that is missing reads as empty as well
@@ -147,6 +147,8 @@ class Judge:
         told = found.get("object")
         if found.get("deleted") is True or (isinstance(told, str) and told.endswith(".deleted")):
             raise Unusable(f"says that the {self.kind.noun} is deleted")
+        if told == "list":
+            raise Unusable("is a list")
         nameless = found.get("id") is None
         if any(found.get(name) for name in (_COMPLAINTS if nameless else self._complaints(found, held))):
             raise Unusable(f"is an error in spite of its status: {complaint(answer.body).message}")
@@ -215,10 +217,16 @@ class Judge:
         return Fault(code, presentable(message, self.secret), answer.status, request_id)
 
 
-def _check_identity(ref: Ref, found: dict[str, Json]) -> None:
+def own_id(found: Mapping[str, Json], kind: Kind) -> str | None:
+    """Return what an object calls itself; some servers name the property after the kind."""
+    own = next((found[name] for name in ("id", f"{kind.name}_id") if found.get(name) not in (None, "")), None)
+    return own if isinstance(own, str) else None
+
+
+def _check_identity(ref: Ref, kind: Kind, found: Mapping[str, Json]) -> None:
     """Raise `Unusable` where the object calls itself by another id; servers may change the case of a UUID."""
-    name = found.get("id")
-    if isinstance(name, str) and _last(name) != _last(ref.id):
+    name = own_id(found, kind)
+    if name is not None and _last(name) != _last(ref.id):
         raise Unusable(f"is about another object, {name}")
 
 

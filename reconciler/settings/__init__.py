@@ -63,6 +63,7 @@ __all__ = [
     "Settings",
     "Target",
     "Timeouts",
+    "allows_commands",
     "masks_around",
     "parse_percent",
     "resolve",
@@ -197,7 +198,7 @@ class Target:
         return Problem("bad_key", message, self.location)
 
     def _check_command(self, env: Mapping[str, str]) -> None:
-        if self.token is None or not self.token.runs_commands or env.get(COMMANDS_VARIABLE) == "1":
+        if self.token is None or not self.token.runs_commands or allows_commands(env):
             return
         message = (
             f"target {self.name} has a token_command, and a settings file alone makes nothing run: "
@@ -261,6 +262,11 @@ def resolve(*, cwd: Path, env: Mapping[str, str], config: str | None, target: st
     return _from_file(file, asked, env)
 
 
+def allows_commands(env: Mapping[str, str]) -> bool:
+    """Tell whether what a settings file says may run commands."""
+    return env.get(COMMANDS_VARIABLE) == "1"
+
+
 def masks_around(cwd: Path, env: Mapping[str, str], config: str | None = None) -> tuple[str, ...]:
     """Return what the settings around a folder (or those of the flag) mask, of whatever target.
 
@@ -300,7 +306,7 @@ def _upwards(cwd: Path) -> Iterator[Path]:
 def _from_file(file: Path, asked: _Asked | None, env: Mapping[str, str]) -> Settings:
     model, document = read_settings(file)
     name = _choice(model, asked, document)
-    if env.get(COMMANDS_VARIABLE) != "1":
+    if not allows_commands(env):
         _check_remote(name, model.targets[name].ledger_remote, document, file.parent)
     guards = model.guards
     return Settings(
@@ -421,7 +427,7 @@ def _token_of_file(model: TargetModel, provider: Provider, root: Path, env: Mapp
     scope = model.token_scope or provider.scope
     if not model.azure_identity or scope is None:
         return None
-    return Identity(scope, commands=env.get(COMMANDS_VARIABLE) == "1")
+    return Identity(scope, commands=allows_commands(env))
 
 
 def _is_line(text: str) -> bool:

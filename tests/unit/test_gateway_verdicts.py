@@ -85,6 +85,8 @@ def test_an_object_below_a_parent_is_known_by_its_last_segment(name):
         pytest.param([], "The answer is JSON, but no object.", id="a list"),
         pytest.param({"metadata": []}, "The answer has a `metadata` that is no object.", id="a field of another type"),
         pytest.param({"id": "thread_x", "metadata": {}}, "about another object, thread_x", id="another object"),
+        pytest.param({"thread_id": "thread_x", "metadata": {}}, "about another object, thread_x", id="of another name"),
+        pytest.param({"object": "list", "data": [], "metadata": None}, "is a list", id="a list"),
         pytest.param(b'{"metadata": {"a": NaN}}', "holds NaN", id="NaN"),
         pytest.param(b'{"metadata": ' + b'{"a":' * 50_000, "nested too deeply", id="deep"),
         pytest.param({"error": {"message": "quota"}}, "an error in spite of its status: quota", id="an error as 200"),
