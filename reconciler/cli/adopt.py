@@ -102,6 +102,7 @@ class _Edited:
 
 
 def _edited(session: Session, report: Report, edits: dict[str, list[Put | Drop]]) -> list[_Edited]:
+    from reconciler.cli.output import read_again
     from reconciler.cli.session import manifest_files
     from reconciler.errors import ExitCode, Problem
     from reconciler.manifest import writer
@@ -109,7 +110,7 @@ def _edited(session: Session, report: Report, edits: dict[str, list[Put | Drop]]
     files, paths = [], manifest_files(session)
     for name, wanted in sorted(edits.items()):
         path = paths[name]
-        before = _read(path, name)
+        before = read_again(path, name)
         written = writer.edit(before, name, wanted)
         for refusal in written.refused:
             message = (
@@ -125,30 +126,20 @@ def _edited(session: Session, report: Report, edits: dict[str, list[Put | Drop]]
     return files
 
 
-def _read(path: Path, name: str) -> bytes:
-    from reconciler.errors import ReconcilerError
-    from reconciler.manifest.files import read_file
-
-    try:
-        return read_file(path)
-    except OSError as error:
-        raise ReconcilerError(f"cannot read {name}: {error.strerror}; see whether it is there") from error
-
-
 def _write(chosen: Options, files: list[_Edited], mask: tuple[str, ...]) -> None:
-    from reconciler.cli.output import confirm, notice, say, write_file
+    from reconciler.cli.output import confirm, notice, read_again, say, say_patch, write_file
     from reconciler.errors import ReconcilerError
-    from reconciler.words import amount, plain
+    from reconciler.words import amount
 
     if not files:
         say("Nothing to adopt.\n", chosen)
         return
     for file in files:
-        say("".join(f"{_coloured(plain(line))}\n" for line in _shown(file, mask)), chosen)
+        say_patch(_shown(file, mask), chosen)
     if not chosen.yes:
         confirm(f"Write this into {amount(len(files), 'file')}?")
     for file in files:
-        if _read(file.path, file.name) != file.before:
+        if read_again(file.path, file.name) != file.before:
             raise ReconcilerError(f"{file.name} was changed meanwhile; nothing was written to it, adopt again")
         write_file(file.path, file.after)
     fields = sum(len(file.edits) for file in files)
@@ -184,8 +175,3 @@ def _has_masked(file: _Edited, mask: tuple[str, ...]) -> bool:
     globs = {each.key for one in resources for each in one.accept}
     keys = {key for one in resources for key in one.metadata} | globs
     return any(matches(key, mask) for key in keys) or any(set(glob) & set("*?[") for glob in globs)
-
-
-def _coloured(line: str) -> str:
-    colours = {"+": "green", "-": "red", "@": "cyan"}
-    return click.style(line, fg=colours[line[0]]) if line[:1] in colours else line

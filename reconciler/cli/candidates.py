@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.errors import WrongUsage
-from reconciler.gateway.listing import filters
-from reconciler.kinds import KINDS, Listing
+from reconciler.gateway.providers import Listing, filters, listing
+from reconciler.kinds import KINDS
+from reconciler.manifest.mapping import BadReference, reference
 from reconciler.model import same
 from reconciler.words import meant, shown
 
@@ -90,8 +91,18 @@ class Collection:
     parent: str = ""
 
     def __str__(self) -> str:
-        noun = KINDS[self.kind].plural
+        noun = spoken(KINDS[self.kind])
         return f"{noun} below {KINDS[self.kind].parent}/{self.parent}" if self.parent else noun
+
+
+LONGEST_NAME = 160
+"""Characters of a name that is told among others; those of the vendor have some 80 with that of a parent."""
+
+
+def brief(named: Ref | Collection) -> str:
+    """Return what a sentence calls a resource or a list; of an endless id the beginning and the end, which differs."""
+    name, half = str(named), LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[1 - half :]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +177,7 @@ def scope_of(
         fixed=named | {kind: spare.get(kind, ()) for kind in unlisted},
         spare=spare,
         where=tuple(map(condition, where)),
-        filtered=frozenset(name for name in wanted if filters(KINDS[name], target.provider.name, target.host)),
+        filtered=frozenset(name for name in wanted if filters(KINDS[name], target.provider, target.host)),
     )
 
 
@@ -177,18 +188,19 @@ def _known(name: str) -> str:
 
 
 def _may_list(target: Target, kind: Kind) -> bool:
-    return not kind.retired_at(target.host) and kind.listing(target.provider.name, target.host) is not Listing.NO
+    return not kind.retired_at(target.host) and listing(kind, target.provider, target.host) is not Listing.NO
 
 
 def _need_listing(target: Target, kind: Kind) -> None:
     if kind.retired_at(target.host):
         successor = f", their successor is {kind.successor}" if kind.successor else ""
-        raise WrongUsage(f"{target.host} retired {_spoken(kind)} on {kind.retired}{successor}: none can be listed")
+        raise WrongUsage(f"{target.host} retired {spoken(kind)} on {kind.retired}{successor}: none can be listed")
     if not _may_list(target, kind):
-        raise WrongUsage(f"{_spoken(kind)} cannot be listed at {_place(target)}: {INSTEAD}")
+        raise WrongUsage(f"{spoken(kind)} cannot be listed at {_place(target)}: {INSTEAD}")
 
 
-def _spoken(kind: Kind) -> str:
+def spoken(kind: Kind) -> str:
+    """Return what a sentence calls the resources of a kind."""
     return kind.plural.replace("_", " ")
 
 
@@ -199,7 +211,7 @@ def _place(target: Target) -> str:
 def _no_parent(target: Target, kind: Kind) -> str:
     above = KINDS[kind.parent]
     return (
-        f"{_spoken(kind)} are listed below their {above.noun}; {_spoken(above)} cannot be listed at {_place(target)}, "
+        f"{spoken(kind)} are listed below their {above.noun}; {spoken(above)} cannot be listed at {_place(target)}, "
         f"and no manifest declares one: name each by --below {above.name}/ID, or {INSTEAD}"
     )
 
@@ -208,17 +220,28 @@ def _named(target: Target, below: Sequence[str], asked: frozenset[str]) -> dict[
     """Return the parents that `--below` names, by kind."""
     found: dict[str, tuple[str, ...]] = {}
     for name in dict.fromkeys(below):
-        kind, _, own = name.partition("/")
+        try:
+            ref = reference(name)
+        except BadReference as bad:
+            raise WrongUsage(f"--below: {bad}") from None
+        kind = ref.kind
         children = [each for each in KINDS.values() if each.parent == kind and (not asked or each.name in asked)]
-        if kind not in KINDS or not children:
+        if not children:
+            if lives := [each for each in KINDS.values() if each.parent == kind]:
+                raise WrongUsage(_not_asked(name, lives))
             wanted = {each.parent for each in KINDS.values() if each.parent and (not asked or each.name in asked)}
             known = ", ".join(f"{each}/ID" for each in sorted(wanted))
             raise WrongUsage(f"--below {shown(name)}: nothing that is listed lives there; write {known or 'KIND/ID'}")
-        if not KINDS[kind].valid_id(own):
-            raise WrongUsage(f"--below {shown(name)}: {shown(own)} is no id of a {KINDS[kind].noun}")
         _need_listing(target, children[0])
-        found[kind] = (*found.get(kind, ()), own)
+        found[kind] = (*found.get(kind, ()), ref.id)
     return found
+
+
+def _not_asked(name: str, lives: Sequence[Kind]) -> str:
+    """Return what to say where `--kind` names none of the kinds that live below a parent."""
+    living = " and ".join(map(spoken, lives))
+    ways = " or ".join(f"--kind {each.name}" for each in lives)
+    return f"--below {shown(name)}: what lives there are {living}, which --kind leaves out: say {ways}, or no --kind"
 
 
 def _declared_parents(declared: Iterable[Ref], kinds: Iterable[str]) -> dict[str, tuple[str, ...]]:

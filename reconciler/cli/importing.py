@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import WHERE, Options, completing, options
+from reconciler.cli.options import WHERE, Options, completing, narrowing, options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,27 +27,7 @@ if TYPE_CHECKING:
     help="Read more of them from a file, or standard input: one a line.",
 )
 @click.option("--all", "everything", is_flag=True, help="Everything that can be listed, page by page.")
-@click.option(
-    "--kind",
-    "kinds",
-    metavar="KIND",
-    multiple=True,
-    shell_complete=completing("kinds"),
-    help="With --all: only this kind; an error where it cannot be listed.  [repeatable]",
-)
-@click.option(
-    "--where",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="With --all: only what has this pair; several must all hold.  [repeatable]",
-)
-@click.option(
-    "--below",
-    metavar="KIND/ID",
-    multiple=True,
-    shell_complete=completing("importable"),
-    help="With --all: only what lives below this parent, which need not be listed itself.  [repeatable]",
-)
+@narrowing("With --all: only")
 @click.option(
     "--into",
     metavar="FILE|DIR|-",
@@ -105,7 +85,7 @@ def _import_named(chosen: Options, names: tuple[str, ...], ids_from: str | None,
     from reconciler.cli.planning import look
     from reconciler.cli.report import Report
     from reconciler.cli.session import When, open_session
-    from reconciler.errors import WrongUsage
+    from reconciler.errors import ReconcilerError, WrongUsage
     from reconciler.render import terminal
 
     report, into = Report("plan"), None if into == "-" else into
@@ -114,7 +94,7 @@ def _import_named(chosen: Options, names: tuple[str, ...], ids_from: str | None,
     session = open_session(chosen, report, manifests=When.NONE)
     if session.target.mask and into is None:
         raise WrongUsage("the settings mask values, and standard output would show them: name a file by --into")
-    check_place(chosen, into)
+    check_place(session, into)
     wanted = list(dict.fromkeys(map(_ref, [*names, *_lines(chosen, ids_from)])))
     known = declared(session)
     observation = look(session, [ref for ref in wanted if ref not in known])
@@ -122,8 +102,16 @@ def _import_named(chosen: Options, names: tuple[str, ...], ids_from: str | None,
     for refusal in observation.refusals:
         report.fail(refusal)
     files = Files(report, session)
-    files.write(chosen.at(into) if into is not None else None, list(_declarations(report, observation.readings)))
+    found = list(_declarations(report, observation.readings))
+    if into is None:
+        files.print(found)
+    else:
+        try:
+            files.write({chosen.at(into): found})
+        except ReconcilerError as error:
+            report.fail(error)
     files.tell()
+    tell_declared(chosen, files.known, sorted(files.declared))
     session.interruption.note(report)
     say(terminal.errors(report.view(), room_on(sys.stderr, chosen)), chosen, err=True)
     return report.exit_code
@@ -165,19 +153,12 @@ def _lines(chosen: Options, ids_from: str | None) -> Iterator[str]:
 def _ref(name: str) -> Ref:
     """Return the reference that a name stands for. Raises `WrongUsage`."""
     from reconciler.errors import WrongUsage
-    from reconciler.kinds import KINDS
-    from reconciler.model import Ref
-    from reconciler.words import meant, shown
+    from reconciler.manifest.mapping import BadReference, reference
 
-    kind, slash, own = name.partition("/")
-    if not slash:
-        raise WrongUsage(f"{shown(name)} names no resource: write KIND/ID, such as thread/thread_abc123")
-    if kind not in KINDS:
-        raise WrongUsage(f"there is no kind {shown(kind)}; {meant(kind, KINDS)}")
-    if not KINDS[kind].valid_id(own):
-        form = "parent/child, both" if KINDS[kind].nested else "an id"
-        raise WrongUsage(f"{shown(own)} is no id of a {KINDS[kind].noun}: write {form} of A-Z a-z 0-9 . _ : -")
-    return Ref(kind, own)
+    try:
+        return reference(name)
+    except BadReference as bad:
+        raise WrongUsage(str(bad)) from None
 
 
 def _declarations(report: Report, readings: Mapping[Ref, Reading]) -> Iterator[Declaration]:

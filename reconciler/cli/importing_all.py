@@ -14,7 +14,7 @@ from reconciler.cli.output import notice, room_on, say
 from reconciler.cli.places import place_of
 from reconciler.cli.report import Report
 from reconciler.cli.session import When, open_session
-from reconciler.cli.spool import Spool, Unusable, open_spool
+from reconciler.cli.spool import Spool, Unusable, open_spool, sweep
 from reconciler.errors import ReconcilerError
 from reconciler.manifest.writer import Declaration
 from reconciler.words import amount
@@ -50,7 +50,7 @@ def import_all(chosen: Options, wish: Wish) -> int:
     session = open_session(chosen, report, manifests=When.NONE)
     place = place_of(session, wish.into, wish.split_by)
     if wish.into not in (None, "-"):
-        check_above(chosen.at(str(wish.into)).resolve())
+        check_above(session, chosen.at(str(wish.into)).resolve())
     known = declared(session)
     scope = scope_of(session.target, wish.kinds, wish.where, wish.below, known)
     spool = _spool(session, scope, fresh=wish.fresh)
@@ -78,6 +78,7 @@ def _errors(report: Report, chosen: Options) -> str:
 
 def _spool(session: Session, scope: Scope, *, fresh: bool) -> Spool | None:
     """Return where what lists show is kept for a run after this one; `None` where that cannot be."""
+    sweep(session)
     try:
         spool = open_spool(session, scope, fresh=fresh)
     except Unusable as error:
@@ -100,26 +101,38 @@ def _tell_kept(session: Session, listed: Listed, spool: Spool | None) -> None:
 def _write(session: Session, report: Report, listed: Listed, place: Place, spool: Spool | None) -> None:
     """Write the manifests; what can be listed next time only, the spool keeps its place for."""
     files = Files(report, session)
-    groups: dict[Path | None, list[Declaration]] = defaultdict(list)
+    groups: dict[Path, list[Declaration]] = defaultdict(list)
+    printed: list[Declaration] = []
     for ref in sorted(listed.found):
         metadata = listed.found.pop(ref)
-        groups[place(ref, metadata)].append(Declaration(ref, metadata))
-    failed = False
-    for path in sorted(groups, key=str):
-        try:
-            files.write(path, groups.pop(path))
-        except ReconcilerError as error:
-            report.fail(error)
-            failed = True
+        path = place(ref, metadata)
+        (printed if path is None else groups[path]).append(Declaration(ref, metadata))
+    if printed:
+        files.print(printed)
+    try:
+        files.write(groups)
+    except ReconcilerError as error:
+        report.fail(error)
+        if not files.written:
+            _tell_kept(session, listed, spool)
+            return
     files.tell()
-    if listed.declared:
-        are = "is" if len(listed.declared) == 1 else "are"
-        notice(f"{amount(len(listed.declared), 'resource')} {are} declared already, and left alone.", session.options)
-    if not files.written and not listed.declared:
+    _tell_left(session, listed.declared | files.declared)
+    if not (files.written or printed or listed.declared or files.declared or report.problems):
         notice("There is nothing to import.", session.options)
-    if spool is None:
-        return
-    if listed.complete and not failed:
+    if spool is not None:
+        _end(session, spool, settled=listed.complete and files.done)
+
+
+def _tell_left(session: Session, left: set[Ref]) -> None:
+    if left:
+        are = "is" if len(left) == 1 else "are"
+        notice(f"{amount(len(left), 'resource')} {are} declared already, and left alone.", session.options)
+
+
+def _end(session: Session, spool: Spool, *, settled: bool) -> None:
+    """Take the spool away where everything is in the manifests; else the next run goes on from it."""
+    if settled:
         spool.settle()
     elif spool.failed is None:
         notice("The same command tries again what failed, and only that.", session.options)

@@ -12,17 +12,14 @@ nothing but failures, ends the run.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
 
-from reconciler.cli.candidates import INSTEAD, Collection
+from reconciler.cli.candidates import INSTEAD, Collection, brief, spoken
 from reconciler.cli.output import notice
-from reconciler.cli.progress import Meter, _shown, columns_of, redraws
-from reconciler.cli.spool import Read, Turn
+from reconciler.cli.progress import tally
+from reconciler.cli.spool import Again, Read, Turn
 from reconciler.engine.brake import Feed, for_each_arriving
 from reconciler.engine.breaker import Breaker
 from reconciler.errors import ApiError, ExitCode, Fault, Problem, TargetRefused, internal_fault
@@ -31,9 +28,10 @@ from reconciler.model import EMPTY, Missing, Observed, Ref, Unread
 from reconciler.words import amount
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from reconciler.cli.candidates import Scope
+    from reconciler.cli.progress import Tell
     from reconciler.cli.report import Report
     from reconciler.cli.session import Session
     from reconciler.cli.spool import Spool
@@ -50,9 +48,6 @@ SIGNS = 3
 """Lists below different parents that are not there, with none that is, until their kind counts as not listed."""
 _LOST_CURSOR = frozenset({400, 404, 410, 422})
 """Statuses by which a server says that it does not know (any more) what a page was to begin behind."""
-
-
-Tell: TypeAlias = "Callable[[int, int, int], None]"
 
 
 class Lists(Protocol):
@@ -101,17 +96,18 @@ class Listed:
 
 @dataclass(slots=True)
 class Course:
-    """Where one list stands: which ids and cursors it has shown, so that it cannot go round in circles."""
+    """Where one list stands: which ids and cursors it has shown, so that it cannot go round in circles.
+
+    `endless` says by what the last page showed that the list does not come to an end.
+    """
 
     ids: set[str] = field(default_factory=set)
     cursors: set[str] = field(default_factory=set)
     idle: int = 0
+    endless: str = ""
 
     def take(self, page: Page) -> tuple[list[tuple[Ref, Metadata | None]], str | None]:
-        """Return what a page shows for the first time, and where the next one begins (`None`: the list is complete).
-
-        Raises `ApiError` for a list that does not come to an end.
-        """
+        """Return what a page shows for the first time, and where the next one begins (`None`: the list is complete)."""
         fresh = list[tuple[Ref, "Metadata | None"]]()
         before = len(self.ids)
         for ref, metadata in page.found:
@@ -124,11 +120,21 @@ class Course:
         if page.after is None or (not page.told and not new):
             return fresh, None
         if page.after in self.cursors:
-            raise _endless("it goes on behind an object that it went on behind before")
+            self.endless = "it goes on behind an object that it went on behind before"
         if self.idle >= IDLE:
-            raise _endless(f"{IDLE} pages in a row showed nothing new, and it says that there is more")
+            self.endless = f"{IDLE} pages in a row showed nothing new, and it says that there is more"
         self.cursors.add(page.after)
         return fresh, page.after
+
+
+def _broken(error: ApiError, *, begun: bool) -> ApiError:
+    """Return an error as it counts: a list that has shown a page is there, so that it cannot be one that is not."""
+    fault = error.fault
+    if not begun or fault.code not in {"unlisted", "missing"}:
+        return error
+    why = fault.message.partition(": ")[2] or fault.message
+    message = f"The list broke off behind a page that it showed: {why}"
+    return ApiError(replace(fault, code="broken_list", message=message))
 
 
 def _endless(why: str) -> ApiError:
@@ -138,7 +144,7 @@ def _endless(why: str) -> ApiError:
 # --- all of them ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Walk:
     """Reads all lists of a scope into `listed`.
 
@@ -164,8 +170,10 @@ class Walk:
     _ended: set[Collection] = field(default_factory=set)
     _served: set[str] = field(default_factory=set)
     _barred: set[str] = field(default_factory=set)
+    _shown: Counter[Collection] = field(default_factory=Counter)
     _signs: Counter[str] = field(default_factory=Counter)
     _doubtful: dict[Collection, Fault] = field(default_factory=dict)
+    _skipped: list[Collection] = field(default_factory=list)
     _breaker: Breaker | None = None
     _told: bool = False
 
@@ -188,7 +196,7 @@ class Walk:
         self._feed.add(new)
         if self._open >= MANY and not self._told and not self.scope.asked:
             self._told = True
-            below = " and ".join(_plural(kind) for kind in sorted(self.scope.kinds) if KINDS[kind].nested)
+            below = " and ".join(spoken(KINDS[kind]) for kind in sorted(self.scope.kinds) if KINDS[kind].nested)
             self.notify(f"There are {MANY:,} lists and more to read, such as those of {below}; --kind narrows them.")
 
     def _is_new(self, collection: Collection) -> bool:
@@ -214,7 +222,10 @@ class Walk:
 
     async def _list(self, collection: Collection) -> None:
         kind = collection.kind
-        if kind in self.listed.unlisted or kind in self._barred:
+        if kind in self.listed.unlisted:
+            self._skipped.append(collection)
+            return
+        if kind in self._barred:
             return
         course, after = Course(), self._cursors.get(collection)
         restarted = False
@@ -223,18 +234,35 @@ class Walk:
                 page = await self.lists.page(kind, collection.parent, after=after, where=self.scope.sent(kind))
             except ApiError as error:
                 if after is None or restarted or error.fault.status not in _LOST_CURSOR:
-                    raise
+                    raise _broken(error, begun=self._is_begun(collection, after)) from None
                 # What was to be gone on behind was deleted, or the server has forgotten it: once more from the top.
                 course, after, restarted = Course(), None, True
-                self.listed.restarted.append(collection)
+                self._begin_again(collection)
                 continue
             self._succeed(collection)
             fresh, after = course.take(page)
             await self._keep(collection, page, fresh, after)
+            if course.endless:
+                raise _endless(course.endless)
             if after is None:
                 self.listed.lists += 1
                 self.tell(0, self.listed.lists, len(self._begun))
                 return
+
+    def _is_begun(self, collection: Collection, after: str | None) -> bool:
+        """Tell whether a list is there for sure: it has shown a page, and no parent may be gone since."""
+        return after is not None or (not collection.parent and collection.kind in self._served)
+
+    def _begin_again(self, collection: Collection) -> None:
+        """Count what a list has shown as not shown, for it is read from its top again."""
+        self.listed.restarted.append(collection)
+        if self.spool is not None:
+            self.spool.add(Again(collection))
+        self.tell(-self._shown[collection], self.listed.lists, len(self._begun))
+        self._uncount(collection)
+
+    def _uncount(self, collection: Collection) -> None:
+        self.listed.shown -= self._shown.pop(collection, 0)
 
     async def _keep(
         self, collection: Collection, page: Page, fresh: list[tuple[Ref, Metadata | None]], after: str | None
@@ -258,6 +286,7 @@ class Walk:
         """Take what is wanted of a page; return what has to be read by itself."""
         listed, unread = self.listed, list[Ref]()
         listed.shown += turn.shown
+        self._shown[turn.collection] += turn.shown
         listed.odd |= dict.fromkeys((turn.collection, name, reason) for name, reason in turn.odd)
         for own, metadata in turn.found:
             ref = Ref(turn.collection.kind, own)
@@ -300,6 +329,8 @@ class Walk:
             if isinstance(entry, Read):
                 waiting.pop(Ref(entry.kind, entry.id), None)
                 self._take_read(entry)
+            elif isinstance(entry, Again):
+                self._uncount(entry.collection)
             else:
                 waiting |= dict.fromkeys(self._take(entry))
                 self._stand(entry)
@@ -331,7 +362,14 @@ class Walk:
     # -- what goes wrong
 
     def _succeed(self, collection: Collection) -> None:
-        self._served.add(collection.kind)
+        kind = collection.kind
+        self._served.add(kind)
+        if self.listed.unlisted.pop(kind, None) is not None:
+            # Called unlisted too early, for parents that were gone: what was skipped meanwhile is to be read.
+            again = [one for one in self._skipped if one.kind == kind]
+            self._skipped = [one for one in self._skipped if one.kind != kind]
+            self._begun.difference_update(again)
+            self._add(again)
         self._note(Observed(EMPTY))
 
     def _note(self, reading: Reading) -> None:
@@ -384,49 +422,6 @@ class Walk:
             self.listed.unlisted.pop(kind, None)
 
 
-# --- how far it is ----------------------------------------------------------------------------------------------------
-
-
-class Tally(Meter):
-    """Counts what lists have shown: how many that will be, nobody knows."""
-
-    lists: tuple[int, int] = (0, 0)
-
-    def add(self, shown: int, lists: int, known: int) -> None:
-        """Count the objects of a page, and the lists that are done."""
-        self.done += shown
-        self.lists = (lists, known)
-        if self._clock() >= self._next:
-            self._look()
-
-    def _draw(self, rate: float) -> None:
-        columns = None if self._columns is None else self._columns()
-        done, known = self.lists
-        text = f"{self.label}  {self.done:,} objects  {done:,}/{known:,} lists{f'  {rate:,.0f}/s' if rate else ''}"
-        if columns is None:
-            self._write(f"{text}\n")
-        elif len(text) < columns:
-            self._drawn = True
-            self._write(f"\r\x1b[K{text}")
-
-
-@contextlib.contextmanager
-def tally(*, wanted: bool) -> Iterator[Tell]:
-    """Show on standard error how many objects lists have shown."""
-    stream = sys.stderr
-    if not wanted or stream is None:
-        yield lambda *_: None
-        return
-    columns = (lambda: columns_of(stream)) if redraws(stream, os.environ) else None
-    meter = Tally(0, "Listing", stream, columns=columns)
-    _shown.append(meter)
-    try:
-        yield meter.add
-    finally:
-        _shown.remove(meter)
-        meter.wipe()
-
-
 # --- one run ----------------------------------------------------------------------------------------------------------
 
 
@@ -438,9 +433,19 @@ def list_all(
 
     async def listing() -> Listed:
         async with session.gateway(read_only=True) as gateway:
-            with tally(wanted=not (session.options.quiet or session.options.verbose)) as tell:
-                walk = Walk(gateway, scope, session.parallelism, session.brake, listed, wanted, pairs, spool, tell)
-                walk.notify = lambda line: notice(line, session.options)
+            with tally("Listing", wanted=not (session.options.quiet or session.options.verbose)) as tell:
+                walk = Walk(
+                    lists=gateway,
+                    scope=scope,
+                    parallelism=session.parallelism,
+                    brake=session.brake,
+                    listed=listed,
+                    wanted=wanted,
+                    pairs=pairs,
+                    spool=spool,
+                    tell=tell,
+                    notify=lambda line: notice(line, session.options),
+                )
                 return await walk.walk()
 
     session.interruption.run(listing, so_far=listed)
@@ -458,14 +463,14 @@ def tell_listed(session: Session, report: Report, scope: Scope, listed: Listed) 
     if listed.unlisted and listed.complete and not (scope.asked or listed.lists or listed.shown):
         why = _reason(next(iter(listed.unlisted.values())))
         report.note(ExitCode.ERROR, Problem("unlisted", f"nothing can be listed here ({why}, for one); {INSTEAD}"))
-    failed = [(fault, told(one)) for one, fault in listed.failed.items()]
-    failed += [(fault, str(ref)) for ref, fault in listed.unread.items()]
+    failed = [(fault, brief(one)) for one, fault in listed.failed.items()]
+    failed += [(fault, brief(ref)) for ref, fault in listed.unread.items()]
     for fault, name in failed[:_TOLD]:
         code = ExitCode.REFUSED if fault.code == "forbidden" else ExitCode.ERROR
         report.note(code, Problem(fault.code, f"{name}: {fault}"))
     odd = list(listed.odd)
     for collection, name, reason in odd[:_TOLD]:
-        report.note(ExitCode.ERROR, Problem("odd_object", f"{told(collection)}: {name} is passed over: {reason}"))
+        report.note(ExitCode.ERROR, Problem("odd_object", f"{brief(collection)}: {name} is passed over: {reason}"))
     for what, more in (("lists and resources failed", failed), ("objects are passed over", odd)):
         if len(more) > _TOLD:
             report.note(ExitCode.ERROR, Problem("more", f"and {len(more) - _TOLD:,} more {what}"))
@@ -482,10 +487,10 @@ def unlisted(scope: Scope, listed: Listed) -> dict[str, str]:
     for parent in sorted({*scope.fixed, *listed.unlisted}):
         if scope.fixed.get(parent) or scope.spare.get(parent):
             continue
-        above, why = _plural(parent), listed.unlisted.get(parent)
+        above, why = spoken(KINDS[parent]), listed.unlisted.get(parent)
         because = _reason(why) if why is not None else f"{above} cannot be listed here"
         for kind in scope.children(parent):
-            message = f"{_plural(kind)} are listed below {above}, of which none is known ({because})"
+            message = f"{spoken(KINDS[kind])} are listed below {above}, of which none is known ({because})"
             found.setdefault(kind, f"{message}; name each by --below {parent}/ID")
     return found
 
@@ -498,22 +503,13 @@ def _remark(session: Session, scope: Scope, listed: Listed) -> None:
     options = session.options
     skipped = sorted(unlisted(scope, listed).keys() - scope.asked)
     if skipped:
-        names = ", ".join(map(_plural, skipped))
+        names = ", ".join(spoken(KINDS[kind]) for kind in skipped)
         notice(f"Not listed here, and passed over: {names}; {INSTEAD}.", options)
     for one in listed.restarted[:_TOLD]:
-        notice(f"The list of {told(one)} was read from its top again: the server had lost its place.", options)
+        notice(f"The list of {brief(one)} was read from its top again: the server had lost its place.", options)
     if listed.gone:
-        notice(f"{amount(listed.gone, 'resource')} were deleted while they were listed.", options)
+        were = "was deleted while it was" if listed.gone == 1 else "were deleted while they were"
+        notice(f"{amount(listed.gone, 'resource')} {were} listed.", options)
     if listed.again and options.verbose:
-        notice(f"{amount(listed.again, 'object')} were shown more than once.", options)
-
-
-def _plural(kind: str) -> str:
-    return KINDS[kind].plural.replace("_", " ")
-
-
-def told(collection: Collection) -> str:
-    """Return what a sentence calls a list."""
-    above = KINDS[collection.kind].parent
-    noun = _plural(collection.kind)
-    return f"{noun} below {above}/{collection.parent}" if collection.parent else noun
+        were = "was" if listed.again == 1 else "were"
+        notice(f"{amount(listed.again, 'object')} {were} shown more than once.", options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -242,13 +243,14 @@ def _carry_out(session: Session, move: _Move, *, dry_run: bool) -> None:
         return
     if not chosen.yes:
         confirm(f"Write this into {amount(len(files), 'file')}?")
-    _write(files)
+    _write(files, chosen)
     notice(f"Migrated {amount(len(move.refs), 'resource')} in {amount(len(files), 'file')}.", chosen)
     _tell_next(session, move)
 
 
 def _rewritten(move: _Move) -> list[_Rewritten]:
     """Return the manifests that change. Raises `InvalidInput` where one cannot be rewritten: then none is."""
+    from reconciler.cli.output import read_again
     from reconciler.errors import InvalidInput, Problem
     from reconciler.manifest import writer
     from reconciler.manifest.problems import in_order
@@ -258,7 +260,7 @@ def _rewritten(move: _Move) -> list[_Rewritten]:
         refs.setdefault(move.declared.here[row.old].file, {})[row.old] = row.new
     files, problems = [], []
     for file in (file for file in move.declared.files if file.name in refs):
-        before = _read(file.path, file.name)
+        before = read_again(file.path, file.name)
         written = writer.move(before, file.name, refs[file.name])
         problems += [Problem("not_migrated", f"{one.ref}: {one.message}", one.location) for one in written.refused]
         files.append(_Rewritten(file.path, file.name, before, written.data, refs[file.name]))
@@ -267,43 +269,65 @@ def _rewritten(move: _Move) -> list[_Rewritten]:
     return files
 
 
-def _read(path: Path, name: str) -> bytes:
-    from reconciler.errors import ReconcilerError
-    from reconciler.manifest.files import read_file
+def _write(files: Iterable[_Rewritten], chosen: Options) -> None:
+    """Write all files, or none: where one cannot be written, those before it are as they were.
 
-    try:
-        return read_file(path)
-    except OSError as error:
-        raise ReconcilerError(f"cannot read {name}: {error.strerror}; see whether it is there") from error
-
-
-def _write(files: Iterable[_Rewritten]) -> None:
-    """Write all files, or none: where one cannot be written, those before it are as they were."""
-    from reconciler.cli.output import write_file
-    from reconciler.errors import ReconcilerError
+    All of them lie beside their places before the first one gets there, so that this takes but a moment.
+    """
+    from reconciler.cli.output import Prepared, prepare, say, sweep
+    from reconciler.words import plain
 
     files = list(files)
-    for file in files:
-        if _read(file.path, file.name) != file.before:
-            raise ReconcilerError(f"{file.name} was changed meanwhile; nothing was written, migrate again")
-    written: list[_Rewritten] = []
+    beside: list[Prepared] = []
+    begun: list[_Rewritten] = []
+    sweep({file.path.resolve().parent for file in files}, time.time())
     try:
         for file in files:
-            write_file(file.path, file.after)
-            written.append(file)
+            beside.append(prepare(file.path, file.after))  # noqa: PERF401 - those before one that fails are discarded
+        for file in files:
+            _check_unchanged(file)
+        for file, new in zip(files, beside, strict=True):
+            _check_unchanged(file)
+            begun.append(file)  # before it is in its place: an interrupt may come at once
+            new.carry_out()
     except BaseException:
-        for file in written:
-            write_file(file.path, file.before)
+        for new in beside:
+            new.discard()
+        if stayed := [file.name for file in begun if not _is_put_back(file)]:
+            names = plain(", ".join(stayed))
+            say(f"error: not all is as it was: {names} could not be put back; restore it from git\n", chosen, err=True)
         raise
+
+
+def _is_put_back(file: _Rewritten) -> bool:
+    """Let a file be as it was, unless it holds what somebody else wrote; tell whether it is not rewritten (any more).
+
+    Whatever goes wrong with one, another interrupt included, costs none of the others their turn.
+    """
+    from reconciler.cli.output import read_again, write_file
+
+    try:
+        if read_again(file.path, file.name) == file.after:
+            write_file(file.path, file.before)
+    except BaseException:  # noqa: BLE001 - the first error is the one that is raised
+        return False
+    return True
+
+
+def _check_unchanged(file: _Rewritten) -> None:
+    from reconciler.cli.output import read_again
+    from reconciler.errors import ReconcilerError
+
+    if read_again(file.path, file.name) != file.before:
+        raise ReconcilerError(f"{file.name} was changed meanwhile; nothing was written, migrate again")
 
 
 # --- what is told -----------------------------------------------------------------------------------------------------
 
 
 def _show(file: _Rewritten, move: _Move, session: Session) -> None:
-    from reconciler.cli.output import say
+    from reconciler.cli.output import say_patch
     from reconciler.manifest import writer
-    from reconciler.words import plain
 
     if _has_masked(move.declared.manifests[file.name], session.target.mask):
         lines = [f"{file.name}: it has values that are masked, so that its lines are not shown"]
@@ -311,7 +335,7 @@ def _show(file: _Rewritten, move: _Move, session: Session) -> None:
             lines += [f"-{old}", f"+{new}"]
     else:
         lines = writer.patch(file.before, file.after, file.name).split("\n")[:-1]
-    say("".join(f"{_coloured(plain(line))}\n" for line in lines), session.options)
+    say_patch(lines, session.options)
 
 
 def _has_masked(manifest: FileManifest, mask: tuple[str, ...]) -> bool:
@@ -322,11 +346,6 @@ def _has_masked(manifest: FileManifest, mask: tuple[str, ...]) -> bool:
         return False
     keys = {key for one in manifest.resources for key in (*one.metadata, *(each.key for each in one.accept))}
     return any(matches(key, mask) or set(key) & set("*?[") for key in keys)
-
-
-def _coloured(line: str) -> str:
-    colours = {"+": "green", "-": "red", "@": "cyan"}
-    return click.style(line, fg=colours[line[0]]) if line[:1] in colours else line
 
 
 def _tell(move: _Move, chosen: Options) -> None:
@@ -365,16 +384,17 @@ def _listed(texts: Iterable[str]) -> str:
 
 def _tell_next(session: Session, move: _Move) -> None:
     """Tell what follows: a commit, a plan, and letting go of what the ledger has of the old references."""
+    from reconciler.cli.declaring import recorded
     from reconciler.cli.output import notice
     from reconciler.cli.suggestion import command_line
 
     chosen = session.options
     whole = Options(directory=chosen.directory, config=chosen.config, target=chosen.target)
     notice(f"Next, once it is committed: {command_line('plan', whole)}", chosen, whole=True)
-    recorded = _recorded(session)
-    left = sorted(set(recorded) & move.refs.keys() - set(move.refs.values()))
+    known = recorded(session) or ()
+    left = sorted(set(known) & move.refs.keys() - set(move.refs.values()))
     if left:
-        names, others = _names(left, recorded, {move.refs.get(ref, ref) for ref in move.declared.anywhere})
+        names, others = _names(left, known, {move.refs.get(ref, ref) for ref in move.declared.anywhere})
         also = f" (and of {others} more that left the manifests)" if others else ""
         notice(
             f"Next, to let go of what the ledger has of the old references{also}: "
@@ -382,21 +402,6 @@ def _tell_next(session: Session, move: _Move) -> None:
             chosen,
             whole=True,
         )
-
-
-def _recorded(session: Session) -> tuple[Ref, ...]:
-    """Return the references that the ledger has; none where it cannot be read, which the next plan tells."""
-    from reconciler.errors import ReconcilerError
-    from reconciler.git import GitFailed
-    from reconciler.ledger import store
-
-    if session.repository is None:
-        return ()
-    try:
-        ledger = store.read(session.repository, session.target.name)
-        return () if ledger is None else ledger.refs()
-    except (GitFailed, ReconcilerError):
-        return ()
 
 
 def _names(left: list[Ref], recorded: Iterable[Ref], declared: Collection[Ref]) -> tuple[list[str], int]:

@@ -239,3 +239,29 @@ def options(*names: str) -> Callable[[Command], Command]:
         return command
 
     return decorate
+
+
+def narrowing(only: str) -> Callable[[Command], Command]:
+    """Give a command the options that tell what of all that can be listed is meant; each help begins with `only`."""
+    kind = click.option(
+        "--kind",
+        "kinds",
+        metavar="KIND",
+        multiple=True,
+        shell_complete=completing("kinds"),
+        help=f"{only} this kind; an error where it cannot be listed.  [repeatable]",
+    )
+    where = click.option(
+        "--where",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help=f"{only} what has this pair; several must all hold.  [repeatable]",
+    )
+    below = click.option(
+        "--below",
+        metavar="KIND/ID",
+        multiple=True,
+        shell_complete=completing("importable"),
+        help=f"{only} what lives below this parent, which need not be listed itself.  [repeatable]",
+    )
+    return lambda command: kind(where(below(command)))

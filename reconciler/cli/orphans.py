@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import WHERE, Options, completing, options
+from reconciler.cli.options import WHERE, Options, narrowing, options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -23,24 +23,7 @@ FORMAT_VERSION = "1.0"
 
 
 @click.command()
-@click.option(
-    "--kind",
-    "kinds",
-    metavar="KIND",
-    multiple=True,
-    shell_complete=completing("kinds"),
-    help="Only this kind; an error where it cannot be listed.  [repeatable]",
-)
-@click.option(
-    "--where", metavar="KEY=VALUE", multiple=True, help="Only what has this pair; several must all hold.  [repeatable]"
-)
-@click.option(
-    "--below",
-    metavar="KIND/ID",
-    multiple=True,
-    shell_complete=completing("importable"),
-    help="Only what lives below this parent, which need not be listed itself.  [repeatable]",
-)
+@narrowing("Only")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 if there are any.")
 @options(*WHERE, "select", "parallelism", "listing", "verbose", "color", "quiet")
 def orphans(
@@ -64,11 +47,13 @@ def orphans(
     from reconciler.cli.output import room_on, say
     from reconciler.cli.report import Report
     from reconciler.cli.session import When, open_session
+    from reconciler.cli.spool import sweep
     from reconciler.errors import ExitCode
     from reconciler.render import terminal
 
     chosen, report = Options(**given), Report("plan")
     session = open_session(chosen, report, manifests=When.NONE)
+    sweep(session)
     known = declared(session)
     scope = scope_of(session.target, kinds, where, below, known)
     as_json = chosen.format == "json"
@@ -112,11 +97,12 @@ def _complete(report: Report) -> bool:
 
 
 def _json(session: Session, report: Report, scope: Scope, listed: Listed) -> str:
+    from reconciler.cli.declaring import recorded
     from reconciler.cli.listing import unlisted
     from reconciler.masks import masked_pairs
     from reconciler.words import dumped
 
-    target, released = session.target, _released(session)
+    target, released = session.target, recorded(session)
     view = report.view()
     found = [
         {
@@ -140,17 +126,3 @@ def _json(session: Session, report: Report, scope: Scope, listed: Listed) -> str
         "exit_code": int(report.exit_code),
     }
     return f"{dumped(content)}\n"
-
-
-def _released(session: Session) -> Collection[Ref] | None:
-    """Return what the ledger has of resources that were applied once; `None` where nothing is known of that."""
-    from reconciler.errors import ReconcilerError
-    from reconciler.ledger import store
-
-    if session.repository is None:
-        return None
-    try:
-        ledger = store.read(session.repository, session.target.name)
-        return None if ledger is None else ledger.everything().keys()
-    except ReconcilerError:
-        return None

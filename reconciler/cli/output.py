@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ from reconciler.render.columns import flowed
 from reconciler.words import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import TextIO
 
     from reconciler.cli.options import Options
@@ -67,6 +69,16 @@ def notice(line: str, options: Options, *, whole: bool = False) -> None:
     if not options.quiet:
         width = None if whole else room_on(sys.stderr, options).width
         say("".join(f"{each}\n" for each in flowed([plain(line)], width, 2)), options, err=True)
+
+
+def say_patch(lines: Iterable[str], options: Options) -> None:
+    """Print the lines of a patch, those that come green and those that go red."""
+    say("".join(f"{_coloured(plain(line))}\n" for line in lines), options)
+
+
+def _coloured(line: str) -> str:
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    return click.style(line, fg=colours[line[0]]) if line[:1] in colours else line
 
 
 def confirm(question: str, word: str = "yes") -> None:
@@ -154,18 +166,63 @@ def write_files(document: Document, options: Options) -> list[ReconcilerError]:
     return failed
 
 
+def read_again(path: Path, name: str) -> bytes:
+    """Return what a manifest that was read before holds now."""
+    from reconciler.manifest.files import read_file
+
+    try:
+        return read_file(path)
+    except OSError as error:
+        raise ReconcilerError(f"cannot read {name}: {error.strerror}; see whether it is there") from error
+
+
 def write_file(path: Path, content: str | bytes) -> None:
     """Write a file through a temporary one beside it, synced and renamed, so that nobody sees half of it.
 
     A link is followed; what is no regular file (a pipe, a device) is written to as it is.
     """
     data = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
-    try:
+    with _told(path):
         path = path.resolve()
         if path.exists() and not path.is_file():
             path.write_bytes(data)
-        else:
-            _replace(path, data)
+            return
+    prepare(path, data).carry_out()
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A file that is written, and not yet in its place: `temporary` lies beside it, synced."""
+
+    path: Path
+    temporary: Path
+
+    def carry_out(self) -> None:
+        """Put the file in its place; in the moment that this takes nobody sees half of it."""
+        try:
+            with _told(self.path):
+                os.replace(self.temporary, self.path)  # noqa: PTH105 - the atomic rename is the point
+        except BaseException:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Take away what was not put in its place."""
+        with contextlib.suppress(OSError):
+            self.temporary.unlink(missing_ok=True)
+
+
+def prepare(path: Path, data: bytes) -> Prepared:
+    """Write what a file is to hold beside it, and let it have the rights of the file that it is to replace."""
+    with _told(path):
+        path = path.resolve()
+        return Prepared(path, _written_beside(path, data))
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ReconcilerError(
             f"cannot write {path}: {error.strerror or error}; make that possible, or name another file"
@@ -180,10 +237,27 @@ def make_folder(folder: Path) -> None:
         raise ReconcilerError(f"cannot create {folder}: {error.strerror}; create it, or name another file") from error
 
 
-def _replace(path: Path, data: bytes) -> None:
+_UNFINISHED = ".new"
+_TEMPORARY = re.compile(rf"\..+\.ya?ml\.[a-z0-9_]{{8}}{re.escape(_UNFINISHED)}")
+"""The name of a manifest that is not in its place yet; it begins with a point, so that nobody takes it for one."""
+STALE = 3600.0
+"""Seconds after which nobody writes to a temporary file any more: whoever did was killed."""
+
+
+def sweep(folders: Iterable[Path], now: float) -> None:
+    """Take away the temporary files that runs have left in these folders when they were killed."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(folder):
+                mine = _TEMPORARY.fullmatch(entry.name) is not None
+                if mine and entry.is_file(follow_symlinks=False) and now - entry.stat().st_mtime > STALE:
+                    os.unlink(entry.path)  # noqa: PTH108 - the entry of a scan has no path object
+
+
+def _written_beside(path: Path, data: bytes) -> Path:
     known = path.stat() if path.exists() else None
     mode = known.st_mode & 0o777 if known is not None else 0o666 & ~_umask()
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -193,10 +267,10 @@ def _replace(path: Path, data: bytes) -> None:
             with contextlib.suppress(OSError):  # only root may give a file away; a group one can be a member of
                 os.chown(temporary, known.st_uid, known.st_gid)
         os.chmod(temporary, mode)  # noqa: PTH101 - mkstemp's 0600 is not what a report has
-        os.replace(temporary, path)  # noqa: PTH105 - the atomic rename is the point
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    return Path(temporary)
 
 
 def _umask() -> int:

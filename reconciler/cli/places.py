@@ -32,8 +32,8 @@ LONGEST = 60
 
 _PLAIN = re.compile(rf"[a-z0-9][a-z0-9._-]{{0,{LONGEST - 1}}}")
 _HASHED = re.compile(r"-[0-9a-f]{10}")
-_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?")
-"""What Windows takes for a device, whatever ending follows."""
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?|reconciler")
+"""What Windows takes for a device, whatever ending follows; and what we take for settings, with that of a manifest."""
 
 
 def name_of_value(value: Json, kind: str) -> str:

@@ -12,16 +12,18 @@ import os
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from reconciler.events import ChangeDone, OutcomeStatus, ReadDone, silence
 from reconciler.model import Unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from typing import TextIO
+    from typing import TextIO, TypeAlias
 
     from reconciler.events import Emit, Event
+
+    Tell: TypeAlias = Callable[[int, int, int], None]
 
 REDRAWN = 0.2
 """Seconds between two looks of the line at a terminal, at least."""
@@ -60,16 +62,20 @@ class Meter:
     def __call__(self, event: Event) -> None:
         """Count a resource that was read, or a change that was carried out, in success or failure."""
         if isinstance(event, ReadDone):
-            if isinstance(event.reading, Unread):
-                self.failed += 1
+            self.count(failed=isinstance(event.reading, Unread))
         elif isinstance(event, ChangeDone):
-            if event.outcome.status is OutcomeStatus.FAILED:
-                self.failed += 1
-        else:
-            return
-        self.done += 1
+            self.count(failed=event.outcome.status is OutcomeStatus.FAILED)
+
+    def count(self, done: int = 1, failed: int = 0) -> None:
+        """Count what is done, and how many of it in failure; look if it is time to."""
+        self.done += done
+        self.failed += failed
         if self._clock() >= self._next:
             self._look()
+
+    def text(self, rate: float, columns: int | None) -> str:
+        """Return what there is to tell at such a pace, `""` where it has no room in the columns."""
+        return line(self.label, self.done, self.length, self.failed, rate, columns)
 
     def wipe(self) -> None:
         """Take the line away from the terminal; the next look draws it again."""
@@ -87,7 +93,7 @@ class Meter:
 
     def _draw(self, rate: float) -> None:
         columns = None if self._columns is None else self._columns()
-        text = line(self.label, self.done, self.length, self.failed, rate, columns)
+        text = self.text(rate, columns)
         if columns is None:
             self._write(f"{text}\n")
         elif text:
@@ -102,6 +108,24 @@ class Meter:
             self._stream.flush()
         except (OSError, ValueError):  # a terminal that went away, a stream that was closed
             self._broken = True
+
+
+class Tally(Meter):
+    """Counts what lists have shown: how many that will be, nobody knows."""
+
+    lists: tuple[int, int] = (0, 0)
+
+    def add(self, shown: int, lists: int, known: int) -> None:
+        """Count the objects of a page; so many lists of those that are known are done."""
+        self.lists = (lists, known)
+        self.count(shown)
+
+    def text(self, rate: float, columns: int | None) -> str:
+        """Return how many objects were shown, and how many lists are done."""
+        done, known = self.lists
+        pace = f"  {rate:,.0f}/s" if rate else ""
+        text = f"{self.label}  {self.done:,} objects  {done:,}/{known:,} lists{pace}"
+        return text if columns is None or len(text) < columns else ""
 
 
 def line(label: str, done: int, length: int, failed: int, rate: float, columns: int | None = None) -> str:
@@ -137,6 +161,7 @@ def duration(seconds: float) -> str:
 
 # --- which stream -----------------------------------------------------------------------------------------------------
 
+_M = TypeVar("_M", bound=Meter)
 _shown: list[Meter] = []
 """The meters that may have a line on the terminal."""
 
@@ -155,13 +180,35 @@ def progress(
     if not wanted or not length or stream is None:
         yield silence
         return
-    meter = Meter(length, label, stream, clock, (lambda: columns_of(stream)) if redraws(stream, os.environ) else None)
+    with _showing(Meter(length, label, stream, clock, _columns(stream))) as meter:
+        yield meter
+
+
+@contextlib.contextmanager
+def tally(label: str, *, wanted: bool) -> Iterator[Tell]:
+    """Show on standard error how many objects lists have shown."""
+    stream = sys.stderr
+    if not wanted or stream is None:
+        yield lambda *_: None
+        return
+    with _showing(Tally(0, label, stream, columns=_columns(stream))) as meter:
+        yield meter.add
+
+
+@contextlib.contextmanager
+def _showing(meter: _M) -> Iterator[_M]:
+    """Let a meter have its line until the end."""
     _shown.append(meter)
     try:
         yield meter
     finally:
         _shown.remove(meter)
         meter.wipe()
+
+
+def _columns(stream: TextIO) -> Callable[[], int] | None:
+    """Return what tells the width of a terminal whose line can be drawn again; `None` for any other stream."""
+    return (lambda: columns_of(stream)) if redraws(stream, os.environ) else None
 
 
 def step_aside() -> None:

@@ -25,11 +25,14 @@ from reconciler.kinds import KINDS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-    from typing import BinaryIO
+    from typing import BinaryIO, TypeAlias
 
     from reconciler.cli.candidates import Scope
     from reconciler.cli.session import Session
     from reconciler.model import Metadata
+    from reconciler.settings import Target
+
+    Entry: TypeAlias = "Turn | Read | Again"
 
 FORMAT = 1
 LONGEST_AGE = 24 * 3600.0
@@ -61,21 +64,28 @@ class Read:
     metadata: Metadata | None
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A list was read from its top again: its pages before this do not count twice."""
+
+    collection: Collection
+
+
 @dataclass(slots=True)
 class Spool:
     """The file of one import; `earlier` has what a run before this one put there."""
 
     path: Path
-    _file: BinaryIO
-    earlier: list[Turn | Read] = field(default_factory=list)
+    file: BinaryIO
+    earlier: list[Entry] = field(default_factory=list)
     failed: str | None = None
 
-    def add(self, entry: Turn | Read) -> None:
+    def add(self, entry: Entry) -> None:
         """Append an entry. Where that fails (a full disk), the run goes on without: it only cannot be resumed."""
         if self.failed is not None:
             return
         try:
-            self._file.write(_line(_as_json(entry)))
+            self.file.write(_line(_as_json(entry)))
         except OSError as error:
             self.failed = error.strerror or str(error)
 
@@ -88,7 +98,7 @@ class Spool:
     def leave(self) -> None:
         """Let the next run find the file."""
         with contextlib.suppress(OSError):
-            self._file.close()
+            self.file.close()
 
 
 class Unusable(Exception):
@@ -96,7 +106,7 @@ class Unusable(Exception):
 
 
 class AtWork(ReconcilerError):
-    """Another run has the file open; both would write the same manifests."""
+    """Another run has the file open, or writes manifests just now."""
 
     code = "import_at_work"
 
@@ -132,12 +142,68 @@ def open_spool(session: Session, scope: Scope, *, fresh: bool, clock: float | No
     return spool
 
 
+def sweep(session: Session, clock: float | None = None) -> None:
+    """Take away what imports have left that is too old to go on from, whatever they were about."""
+    now = time.time() if clock is None else clock
+    with contextlib.suppress(OSError):
+        for path in _place(session).glob("import-*.jsonl"):
+            _take_away(path, now)
+
+
+def _take_away(path: Path, now: float) -> None:
+    """Remove a file that is too old, unless a run has it open."""
+    with contextlib.suppress(OSError, ValueError, OverflowError, RecursionError), path.open("rb") as file:
+        head = json.loads(file.readline(_LONGEST_HEAD))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if isinstance(head, dict) and not _is_young(head.get("begun"), now):
+            path.unlink()
+
+
+_LONGEST_HEAD = 1 << 20
+PATIENCE = 60.0
+"""Seconds that an import waits for another one to have written."""
+
+
+@contextlib.contextmanager
+def writing(session: Session, patience: float = PATIENCE) -> Iterator[None]:
+    """Be the only import that writes manifests of these settings; wait for one that does.
+
+    Raises `AtWork` where that takes too long. The folder of the settings itself is locked, so that nothing is left.
+    """
+    try:
+        handle = os.open(session.settings.root, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        yield  # a folder that cannot be opened has no lock; what cannot be written is told then
+        return
+    try:
+        _wait_for(handle, time.monotonic() + patience)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _wait_for(handle: int, until: float) -> None:
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= until:
+                message = "another import writes manifests here; wait until it has ended, and run this again"
+                raise AtWork(message) from error
+            time.sleep(0.05)
+        except OSError:
+            return  # there are file systems without locks
+        else:
+            return
+
+
 def _bound(session: Session, scope: Scope) -> dict[str, Any]:
     """Return what a file is about: it is of no use to a run that asks for anything else."""
     target = session.target
     return {
         "format": FORMAT,
         "target": [target.name, target.provider.name, target.base_url, target.organization, target.project],
+        "sent": _sent(target),
         "kinds": sorted(scope.kinds),
         "asked": sorted(scope.asked),
         "where": [[one.key, one.text] for one in scope.where],
@@ -145,18 +211,28 @@ def _bound(session: Session, scope: Scope) -> dict[str, Any]:
     }
 
 
+def _sent(target: Target) -> list[Any]:
+    """Return what goes with every call, and may choose a tenant: of what is secret nothing but a digest."""
+    secret = [(name, variable, os.environ.get(variable, "").strip()) for name, variable in target.secret_headers]
+    digest = hashlib.sha256(_line([target.base_url, sorted(secret)])).hexdigest()
+    names = sorted([name, variable] for name, variable, _ in secret)
+    return [sorted(map(list, target.query)), sorted(map(list, target.headers)), names, digest if secret else ""]
+
+
 def _folder(session: Session) -> Path:
     """Return the folder, made where it is not there."""
-    if session.repository is not None:
-        folder = session.repository.common / "reconciler" / session.target.name
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    folder = session.settings.root / OWN_FOLDER
+    folder = _place(session)
     folder.mkdir(parents=True, exist_ok=True)
     ignore = folder / ".gitignore"
-    if not ignore.exists():
+    if session.repository is None and not ignore.exists():
         ignore.write_text("*\n", encoding="utf-8")
     return folder
+
+
+def _place(session: Session) -> Path:
+    if session.repository is None:
+        return session.settings.root / OWN_FOLDER
+    return session.repository.common / "reconciler" / session.target.name
 
 
 # --- lines ------------------------------------------------------------------------------------------------------------
@@ -167,9 +243,11 @@ def _line(content: Any) -> bytes:
     return json.dumps(content, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-def _as_json(entry: Turn | Read) -> list[Any]:
+def _as_json(entry: Entry) -> list[Any]:
     if isinstance(entry, Read):
         return ["read", entry.kind, entry.id, None if entry.metadata is None else dict(entry.metadata)]
+    if isinstance(entry, Again):
+        return ["again", entry.collection.kind, entry.collection.parent]
     found = [[own, None if held is None else dict(held)] for own, held in entry.found]
     where = (entry.collection.kind, entry.collection.parent)
     return ["page", *where, entry.after, entry.shown, found, list(entry.ids), list(map(list, entry.odd))]
@@ -177,7 +255,7 @@ def _as_json(entry: Turn | Read) -> list[Any]:
 
 def _take_earlier(spool: Spool, bound: Mapping[str, Any], now: float) -> int:
     """Read what an earlier run has left, up to the first line that is not whole; return how many bytes that is."""
-    good, earlier = 0, list[Turn | Read]()
+    good, earlier = 0, list["Entry"]()
     try:
         for line in _lines(spool):
             if good:
@@ -185,7 +263,7 @@ def _take_earlier(spool: Spool, bound: Mapping[str, Any], now: float) -> int:
             elif not _is_head(json.loads(line), bound, now):
                 return 0
             good += len(line)
-    except (OSError, ValueError, TypeError, RecursionError):
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError):
         pass  # cut short, or damaged: what stands before it is as good as it was
     spool.earlier = earlier
     return good
@@ -200,12 +278,14 @@ def _lines(spool: Spool) -> Iterator[bytes]:
 def _is_head(head: Any, bound: Mapping[str, Any], now: float) -> bool:
     if not isinstance(head, dict):
         return False
-    begun = head.pop("begun", None)
-    young = isinstance(begun, int | float) and 0 <= now - begun <= LONGEST_AGE
-    return young and head == bound
+    return _is_young(head.pop("begun", None), now) and head == bound
 
 
-def _entry(line: bytes) -> Turn | Read:
+def _is_young(begun: Any, now: float) -> bool:
+    return isinstance(begun, int | float) and 0 <= now - begun <= LONGEST_AGE
+
+
+def _entry(line: bytes) -> Entry:
     """Return what a line says. Raises `ValueError` or `TypeError` for one that says nothing of ours."""
     sort, kind, *rest = json.loads(line)
     row = KINDS.get(kind)
@@ -214,12 +294,21 @@ def _entry(line: bytes) -> Turn | Read:
     if sort == "read":
         own, held = rest
         return Read(kind, _own(own), None if held is None else {**held})
+    if sort == "again":
+        (above,) = rest
+        return Again(Collection(kind, _text(above)))
     parent, after, shown, found, ids, odd = rest
     if not isinstance(parent, str) or not (after is None or isinstance(after, str)):
         raise ValueError("no cursor")
     pairs = tuple((_own(own), None if held is None else {**held}) for own, held in found)
     names = tuple((str(name), str(reason)) for name, reason in odd)
     return Turn(Collection(kind, parent), after, int(shown), pairs, tuple(map(_own, ids)), names)
+
+
+def _text(text: Any) -> str:
+    if not isinstance(text, str):
+        raise ValueError("no text")  # noqa: TRY004 - whatever is wrong with a line is one thing
+    return text
 
 
 def _own(own: Any) -> str:

@@ -19,8 +19,8 @@ import httpx
 from reconciler import __version__
 from reconciler.addresses import InsecureUrl, is_header_value, parse_base_url
 from reconciler.errors import ApiError, Fault, InvalidInput, Problem, ReconcilerError, TargetRefused
-from reconciler.gateway.answers import Answer, Secrets, presentable, redacted
-from reconciler.gateway.failures import CertificateRefused, HostUnknown, TlsFailed
+from reconciler.gateway.answers import ECHO_FROM, Answer, Secrets, presentable, redacted
+from reconciler.gateway.failures import CertificateRefused, HostUnknown, NoTunnel, TlsFailed
 from reconciler.gateway.listing import MOST, Lister, Size, page_path
 from reconciler.gateway.pacing import RETRIES, Pace, backoff
 from reconciler.gateway.providers import Scheme
@@ -59,7 +59,7 @@ WHOLE = 2
 is some 10 kB, a packet or a few; what needs longer than two of the longest silences only drips."""
 USER_AGENT = f"reconciler/{__version__}"
 
-_TELLING = 8
+_TELLING = ECHO_FROM
 """Characters from which on a part of a secret header is taken for a secret itself, not for the name of a scheme."""
 _ENTRA_TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
 
@@ -78,6 +78,7 @@ TRANSLATIONS: Mapping[type[Exception], tuple[str, str]] = {
     httpx.CloseError: ("network", "The connection could not be closed"),
     httpx.NetworkError: ("network", "The connection failed"),
     httpx.ProxyError: ("network", "The proxy failed"),
+    NoTunnel: ("network", "The proxy opens no way to the server"),
     httpx.RemoteProtocolError: ("network", "The server broke off or broke the rules of HTTP"),
     httpx.LocalProtocolError: ("network", "The request breaks the rules of HTTP"),
     httpx.ProtocolError: ("network", "The rules of HTTP were broken"),
@@ -234,6 +235,7 @@ class Gateway:
         self._token = ""
         self._signed: dict[int, httpx.Headers] = {}
         self._refused: set[bytes] = set()
+        self._eased: dict[str, Size] = {}
 
     async def fetch(self, ref: Ref) -> Reading:
         """Read one resource; raise `TargetRefused` for 401, 403 and a used up quota, everything else is a reading.
@@ -274,21 +276,26 @@ class Gateway:
 
         `where` are pairs that the server is to look for, `after` is the cursor of the page before. Raise
         `TargetRefused` for 401, 403 and a used up quota, else `ApiError`. A 2xx that is no page is asked for again
-        here, as `fetch` does; where a page of so many objects cannot be had, a smaller one is asked for.
+        here, as `fetch` does; where a page of so many objects cannot be had, a smaller one is asked for, from then on.
         """
-        size, attempt = Size(limit), 0
+        size, attempt = Size(limit).within(self._eased.get(kind, Size())), 0
+        eased = False
         while True:
             try:
-                return await self._page(kind, parent, after, where, size)
+                page = await self._page(kind, parent, after, where, size)
             except ApiError as error:
                 easier = size.easier(error, too_large=isinstance(error.__cause__, AnswerTooLarge))
                 no_page = error.fault.code == "invalid_answer" and error.fault.status is not None
                 if easier is None and (attempt == RETRIES or not no_page):
                     raise
+            else:
+                if eased:
+                    self._eased[kind] = size.within(self._eased.get(kind, Size()))
+                return page
             if easier is None:
                 await self._around.sleep(backoff(attempt, self._around.chance()))
                 attempt += 1
-            size = easier or size
+            size, eased = easier or size, eased or easier is not None
 
     async def _page(self, kind: str, parent: str, after: str | None, where: Mapping[str, str], size: Size) -> Page:
         route = self._routes[kind]
@@ -341,7 +348,8 @@ class Gateway:
         token = keeper.at_hand() or await keeper.current()
         answer = await self._exchange(method, target, self._with_token(headers, token), body, attempt)
         if answer.status != _UNAUTHORIZED:
-            self._refused.discard(target)
+            if body is not None:  # the look that comes before each write has the same target
+                self._refused.discard(target)
             return answer
         if body is not None and target in self._refused:
             return answer

@@ -14,8 +14,8 @@ from urllib.parse import quote, urlencode
 
 from reconciler.errors import ApiError, InvalidInput, Problem, TargetRefused
 from reconciler.gateway.answers import Unusable, complaint, echoes, metadata_of, parse, presentable
-from reconciler.gateway.verdicts import REFUSALS, UNKNOWN, Judge
-from reconciler.kinds import KINDS, OPENAI_HOST
+from reconciler.gateway.verdicts import REFUSALS, UNKNOWN, Judge, own_id
+from reconciler.kinds import KINDS
 from reconciler.model import Ref
 
 if TYPE_CHECKING:
@@ -32,10 +32,15 @@ USUAL = 20
 """Objects in a page unless a caller says otherwise: what a server must allow that refuses `MOST`."""
 LONGEST_CURSOR = 1024
 """Characters of a cursor that is sent back; a longer one would make a URL that some proxy refuses."""
+LONGEST_ID = 1000
+"""Characters of an id that a manifest can name (see `manifest/notation.py`); nobody could declare the resource."""
 
+_MALFORMED = frozenset({400, 422})
+"""Statuses by which servers refuse a parameter."""
 _NOT_IMPLEMENTED = 501
 _SCOPE = "missing_scope"
 """What the vendor says with 401 or 403 where a key is good, but not for this (API.md, the table of error texts)."""
+_QUOTED = re.compile(r"[\"'`\u2018\u201c](limit|order)[\"'`\u2019\u201d]")
 _NO_LETTER = re.compile(r"[^a-z0-9]")
 
 
@@ -60,12 +65,12 @@ class Page:
     told: bool = True
 
 
-def filters(kind: Kind, provider: str, host: str) -> bool:
-    """Tell whether a list of `kind` is known to take `metadata[key]=value` at `host`, spoken to as `provider`.
+class ParameterRefused(ApiError):
+    """The server does not take a request as it is; `parameters` are those of ours that it names as the reason."""
 
-    A server that does not know the parameter could refuse it, or take it for another one.
-    """
-    return kind.filtered and (provider == "emulator" or host == OPENAI_HOST)
+    def __init__(self, fault: Fault, parameters: frozenset[str]) -> None:
+        super().__init__(fault)
+        self.parameters = parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +87,14 @@ class Size:
         """Return what to ask for after a page that could not be had so; `None` where that is not the reason."""
         if too_large:
             return Size(self.limit // 10, self.ordered) if self.limit >= 10 else None
-        if error.fault.status not in {400, 422}:
-            return None
-        if self.ordered and re.search(r"\border\b", error.fault.message):
+        about = error.parameters if isinstance(error, ParameterRefused) else frozenset[str]()
+        if self.ordered and "order" in about:
             return Size(self.limit, ordered=False)
-        return Size(USUAL, self.ordered) if self.limit > USUAL and "limit" in error.fault.message else None
+        return Size(USUAL, self.ordered) if self.limit > USUAL and "limit" in about else None
+
+    def within(self, other: Size) -> Size:
+        """Return what is no harder to have than either of the two."""
+        return Size(min(self.limit, other.limit), self.ordered and other.ordered)
 
 
 def page_path(kind: Kind, parent: str, query: str, after: str | None, where: Mapping[str, str], size: Size) -> str:
@@ -119,6 +127,8 @@ class Lister(Judge):
             except Unusable as unusable:
                 raise ApiError(self._fault("invalid_answer", f"The list {unusable}.", answer)) from None
         fault = self._refusal(parent, answer)
+        if answer.status in _MALFORMED and fault.code not in REFUSALS:
+            raise ParameterRefused(fault, _blamed(answer.body))
         raise (TargetRefused if fault.code in REFUSALS else ApiError)(fault)
 
     def _page(self, parent: str, answer: Answer) -> Page:
@@ -137,12 +147,14 @@ class Lister(Judge):
         """Return the reference of an object, and its metadata; raise `Unusable` for one that is odd."""
         if not isinstance(found, dict):
             raise Unusable("it is no object")
-        own = _id(found, self.kind)
+        own = own_id(found, self.kind)
         if own is None:
             raise Unusable("it has no id")
         ref = Ref(self.kind.name, f"{parent}/{own}" if parent else own)
         if not self.kind.valid_id(ref.id):
             raise Unusable("its id has other characters than A-Z a-z 0-9 . _ : -")
+        if len(ref.id) > LONGEST_ID:
+            raise Unusable(f"its id has {len(ref.id):,} characters, and a manifest takes at most {LONGEST_ID:,}")
         _check_type(found, self.kind)
         _check_parent(found, self.kind, parent)
         try:
@@ -154,7 +166,7 @@ class Lister(Judge):
         return ref, None if held is None else MappingProxyType(held)
 
     def _named(self, found: Json) -> str:
-        own = _id(found, self.kind) if isinstance(found, dict) else None
+        own = own_id(found, self.kind) if isinstance(found, dict) else None
         return presentable(own, self.secret, 60) if own else "an object without an id"
 
     def _refusal(self, parent: str, answer: Answer) -> Fault:
@@ -174,7 +186,30 @@ class Lister(Judge):
             noun = KINDS[self.kind.parent].noun
             return self._fault("missing", f"The API knows no such {noun}: {complaint(answer.body).message}", answer)
         sign = sign or f"it answered {answer.status}: {complaint(answer.body).message}"
-        return self._fault("unlisted", f"The server does not list {self.kind.plural}: {sign}.", answer)
+        noun = self.kind.plural.replace("_", " ")
+        return self._fault("unlisted", f"The server does not list {noun}: {sign}.", answer)
+
+
+def _blamed(body: bytes) -> frozenset[str]:
+    """Return which of `limit` and `order` an error is about.
+
+    The vendor says so in `param`, FastAPI in `loc`, others by the name in quotes; as a bare word it means anything.
+    """
+    named = set(_QUOTED.findall(complaint(body).message))
+    try:
+        said = parse(body)
+    except Unusable:
+        said = None
+    if isinstance(said, dict):
+        parts = [said, *_several(said.get("error")), *_several(said.get("detail"))]
+        objects = [part for part in parts if isinstance(part, dict)]
+        places = [place for each in objects for place in (each.get("param"), *_several(each.get("loc"))[-1:])]
+        named |= {str(place).rpartition(".")[2] for place in places}
+    return frozenset(named & {"limit", "order"})
+
+
+def _several(found: Json) -> Sequence[Json]:
+    return found if isinstance(found, list) else [found]
 
 
 def _objects(envelope: Json, kind: Kind) -> Sequence[Json]:
@@ -190,12 +225,6 @@ def _objects(envelope: Json, kind: Kind) -> Sequence[Json]:
     if "data" in envelope and envelope["data"] is None:
         return []
     raise Unusable("has no `data` with objects in it")
-
-
-def _id(found: Mapping[str, Json], kind: Kind) -> str | None:
-    """Return what an object calls itself; some servers name the property after the kind."""
-    own = next((found[name] for name in ("id", f"{kind.name}_id") if found.get(name) not in (None, "")), None)
-    return own if isinstance(own, str) else None
 
 
 def _check_type(found: Mapping[str, Json], kind: Kind) -> None:
@@ -224,7 +253,7 @@ def _onward(envelope: Json, objects: Sequence[Json], kind: Kind) -> tuple[str | 
     more = told.get("has_more")
     if more is False:
         return None, True
-    cursor = _cursor([told.get("last_id"), *(_id(each, kind) for each in objects[-1:] if isinstance(each, dict))])
+    cursor = _cursor([told.get("last_id"), *(own_id(each, kind) for each in objects[-1:] if isinstance(each, dict))])
     if more is True and cursor is None:
         raise Unusable("says that there is more, and does not say behind which id")
     return cursor if objects or more is True else None, more is True

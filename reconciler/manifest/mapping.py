@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.errors import Location, Problem
 from reconciler.kinds import KINDS
+from reconciler.manifest.notation import unfit_id
 from reconciler.manifest.problems import in_order
 from reconciler.manifest.reader import read
 from reconciler.manifest.scalars import not_a_string
@@ -56,11 +57,6 @@ class Mapping:
 
     rows: tuple[Row, ...] = ()
     problems: tuple[Problem, ...] = ()
-
-    @property
-    def refs(self) -> dict[Ref, Ref]:
-        """What takes the place of each old reference."""
-        return {row.old: row.new for row in self.rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,27 +95,43 @@ def _is_yaml(data: bytes, file: str) -> bool:
 # -- References -------------------------------------------------------------------------------------------------------
 
 
+class BadReference(ValueError):
+    """A text stands for no reference; the message says why, `code` is that of the problem."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def reference(text: str, default: str | None = None) -> Ref:
+    """Return the reference that `KIND/ID` stands for, or an id alone of the kind `default`. Raises `BadReference`."""
+    kind, slash, own = text.partition("/")
+    if not slash or (kind not in KINDS and default is not None and KINDS[default].nested):
+        kind, own = default or "", text
+    if not kind and not slash:
+        message = f"{shown(text)} names no resource: write KIND/ID, such as thread/thread_abc123"
+        raise BadReference("bad_reference", message)
+    if kind not in KINDS:
+        raise BadReference("unknown_kind", f"there is no kind {shown(kind)}; {meant(kind, KINDS)}")
+    if not KINDS[kind].valid_id(own):
+        form = "parent/child, both" if KINDS[kind].nested else "one without a slash,"
+        noun, characters = KINDS[kind].noun, "A-Z a-z 0-9 . _ : - (not . or ..)"
+        raise BadReference("bad_id", f"{shown(own)} is no id of a {noun}: write {form} of {characters}")
+    return Ref(kind, own)
+
+
 def _ref(written: _Text, default: str | None, problems: list[Problem]) -> Ref | None:
     """Return the reference that a text stands for; what is wrong with it is a problem."""
-    kind, slash, own = written.text.partition("/")
-    if not slash or (kind not in KINDS and default is not None and KINDS[default].nested):
-        kind, own = default or "", written.text
-    if not kind and not slash:
-        message = (
-            f"{shown(written.text)} names no resource: write KIND/ID, such as thread/thread_abc123, or say of which "
-            "kind all ids are (--from, --to)"
-        )
-        problems.append(Problem("bad_reference", message, written.at))
+    try:
+        ref = reference(written.text, default)
+    except BadReference as bad:
+        way = ", or say of which kind all ids are (--from, --to)" if bad.code == "bad_reference" else ""
+        problems.append(Problem(bad.code, f"{bad}{way}", written.at))
         return None
-    if kind not in KINDS:
-        problems.append(Problem("unknown_kind", f"there is no kind {shown(kind)}; {meant(kind, KINDS)}", written.at))
+    if (unfit := unfit_id(ref.id)) is not None:
+        problems.append(Problem("bad_id", f"{unfit}: {shown(ref.id)}", written.at))
         return None
-    if not KINDS[kind].valid_id(own):
-        form = "written parent/child, both" if KINDS[kind].nested else "without a slash and"
-        message = f"{shown(own)} is no id: that of a {KINDS[kind].noun} is {form} of A-Z a-z 0-9 . _ : - (not . or ..)"
-        problems.append(Problem("bad_id", message, written.at))
-        return None
-    return Ref(kind, own)
+    return ref
 
 
 def _across(rows: Iterable[Row]) -> Iterator[Problem]:

@@ -133,6 +133,17 @@ def fits_literal(text: str) -> bool:
 # -- What cannot be written ------------------------------------------------------------------------------------------
 
 
+LONGEST_ID = 1000
+"""Characters of an id that can be the key of a resource: YAML ends a key on one line at 1,024, quotes included."""
+
+
+def unfit_id(own: str) -> str | None:
+    """Say why no resource with this id can be declared; `None` for one that can."""
+    if len(own) <= LONGEST_ID:
+        return None
+    return f"this id has {len(own):,} characters, and that of a resource in a manifest at most {LONGEST_ID:,}"
+
+
 def unfit_key(key: Json) -> str | None:
     """Say why no manifest may hold this key; `None` for one that any may."""
     if not isinstance(key, str):

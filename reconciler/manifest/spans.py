@@ -60,6 +60,10 @@ class ScalarSpan(Span):
         """Tell whether this is null, written out or not at all."""
         return not self.style and resolve(self.text)[0] is None
 
+    def keeps_blanks(self, text: str) -> bool:
+        """Tell whether this is a block scalar of `text` whose value has the blank lines below it (`|+`)."""
+        return self.style in _LITERAL and "+" in text[self.start : self.start + 3]
+
 
 @dataclass(slots=True, eq=False)
 class MapSpan(Span):

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from reconciler.errors import ReconcilerError
+from reconciler.errors import Location, ReconcilerError
 from reconciler.kinds import BY_PLURAL, KINDS
 from reconciler.manifest.draft import Draft, Move, Unsafe
 from reconciler.manifest.layout import Unclear, comments
 from reconciler.manifest.leaks import allows
-from reconciler.manifest.notation import Fresh, unfit_key, unfit_secret, unfit_value
+from reconciler.manifest.notation import Fresh, unfit_id, unfit_key, unfit_secret, unfit_value
 from reconciler.manifest.patch import patch
 from reconciler.manifest.problems import VERSION
 from reconciler.manifest.reader import read
@@ -40,7 +40,7 @@ from reconciler.words import shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from reconciler.errors import Location, Problem
+    from reconciler.errors import Problem
     from reconciler.manifest.spans import Source, Span
     from reconciler.model import Desired
 
@@ -84,10 +84,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The new file, and what is not in it."""
+    """The new file, and what is not in it; `invalid` is why nothing at all is: the file was not valid before."""
 
     data: bytes
     refused: tuple[Refusal, ...] = ()
+    invalid: Problem | None = None
 
 
 def edit(data: bytes, file: str, edits: Sequence[Put | Drop]) -> Written:
@@ -128,7 +129,7 @@ def declare(data: bytes | None, file: str, declarations: Sequence[Declaration]) 
     state = _loaded(f"version: {VERSION}\n".encode() if data is None or blank else data, file)
     if not isinstance(state, _State):
         refused = [Refusal(one.ref, None, _invalid(state), state.location) for one in declarations]
-        return Written(data or b"", tuple(refused))
+        return Written(data or b"", tuple(refused), state)
     refused = []
     after = _carry_out(state, list(_declarable(state, declarations, refused)), _declare_all, refused)
     return Written(data or b"" if after is state else after.data, tuple(refused))
@@ -439,7 +440,11 @@ def _undeclarable(state: _State, ref: Ref, seen: set[Ref]) -> str | None:
         return f"{ref} is given twice: give it once"
     if ref.kind not in KINDS:
         return f"there is no kind {shown(ref.kind)}"
-    return None if KINDS[ref.kind].valid_id(ref.id) else f"{shown(ref.id)} is no id of a {KINDS[ref.kind].noun}"
+    return (
+        unfit_id(ref.id)
+        if KINDS[ref.kind].valid_id(ref.id)
+        else f"{shown(ref.id)} is no id of a {KINDS[ref.kind].noun}"
+    )
 
 
 def _declared(state: _State, one: Declaration, refused: list[Refusal]) -> _New | None:
@@ -532,7 +537,7 @@ def move(data: bytes, file: str, refs: Mapping[Ref, Ref]) -> Written:
     for after in (state.replaced(text), state.replaced(text, whole=True)):
         if isinstance(after, _State) and _is_moved(state, after, wanted):
             return Written(after.data)
-    refused = [*_entangled(state, wanted), *_cut_off(state, wanted)]
+    refused = [*_entangled(state, wanted), *_cut_off(state, wanted)] or list(_keeping_blanks(state, wanted))
     if not refused:
         why = (
             "it would not declare the same" if isinstance(after, _State) else f"it would not be valid: {after.message}"
@@ -552,6 +557,8 @@ def _immovable(state: _State, wanted: Mapping[Ref, Ref]) -> Iterator[Refusal]:
         if old.id not in state.sections.get(old.kind, {}):
             message = f"{old} is merged in from another mapping: write it out first, or change it by hand"
             yield Refusal(old, None, message, desired.location)
+        if (unfit := unfit_id(new.id)) is not None:
+            yield Refusal(old, None, unfit, desired.location)
         if KINDS[old.kind].scalars and not KINDS[new.kind].scalars:
             accepted = {one.key: one.value for one in desired.accept}
             for key, value in [*desired.metadata.items(), *accepted.items()]:
@@ -630,6 +637,25 @@ def _cut_off(state: _State, wanted: Mapping[Ref, Ref]) -> Iterator[Refusal]:
             f"the last text of this file has no line break at its end, and would get one: write {last.style}- there"
         )
         yield Refusal(first, None, message, state.place(first, None))
+
+
+def _keeping_blanks(state: _State, wanted: Mapping[Ref, Ref]) -> Iterator[Refusal]:
+    """Yield the texts that keep the blank lines below them, which are others once something else stands there."""
+    first = min(wanted, key=lambda ref: _line(state.place(ref, None)))
+    owners = [
+        (entry.start, entry.end, Ref(kind, own))
+        for kind, known in state.sections.items()
+        for own, entry in known.items()
+    ]
+    for span in _below(state.source.root):
+        if isinstance(span, ScalarSpan) and span.keeps_blanks(state.source.clean):
+            ref = next((ref for start, end, ref in owners if start <= span.at < end), first)
+            line = state.source.line_number(span.at)
+            message = (
+                f"the text in line {line} keeps the blank lines below it ({span.style}+), and others would come there: "
+                f"write it with {span.style} alone, or in quotes, or change this by hand"
+            )
+            yield Refusal(ref, None, message, Location(state.file, line, 1))
 
 
 def _below(span: Span) -> Iterator[Span]:

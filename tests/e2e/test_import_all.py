@@ -86,6 +86,8 @@ def test_a_file_for_each_value_of_a_key_and_only_what_has_a_pair(tmp_path):
         ("import thread/thread_1 --kind thread --fresh", "--kind and --fresh"),
         ("import --all --kind threads", "did you mean thread?"),
         ("import --all --into reconciler.yaml/deep", "no folder"),
+        ("import --all --into reconciler.yaml", "is the settings file"),
+        ("import thread/thread_1 --into reconciler.yaml", "is the settings file"),
         ("orphans --where x", "KEY=VALUE"),
     ],
 )
@@ -240,6 +242,18 @@ def test_what_failed_is_tried_again_alone_and_fresh_begins_anew(tmp_path):
         again = stage.run("import --all --kind thread")
         assert (again.code, len(api.calls)) == (0, 2), again
         assert stage.scratch.read("manifests/threads.yaml").count("\n  thread_") == 250
+
+
+def test_a_list_that_breaks_off_with_not_found_is_not_complete_and_is_tried_again(tmp_path):
+    page, gone = f"{LIST}&after=thread_0099", complaint(404, "No such cursor")
+    api = Api(crowd(150), instead={page: [gone, gone, gone, gone, None]})
+    with staged(tmp_path, NOTHING, api) as stage:
+        shown = stage.run("orphans --kind thread --format json")
+        assert (shown.code, shown.document["complete"], shown.document["summary"]["listed"]) == (1, False, 100)
+        done = stage.run("import --all --kind thread")
+        assert (done.code, "The list broke off" in done.err, "nothing to import" in done.err) == (1, True, False), done
+        again = stage.run("import --all --kind thread")
+        assert (again.code, "Imported 50 resources" in again.err) == (0, True), again
 
 
 # --- orphans ----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,11 @@ import click
 import pytest
 from scratch import Scratch, finished
 
-from reconciler.cli.migrate import migrate
+from reconciler.cli.migrate import _has_masked, _Rewritten, _write, migrate
+from reconciler.cli.options import Options
+from reconciler.cli.output import Prepared
+from reconciler.errors import ReconcilerError
+from reconciler.manifest import read_manifest
 
 SETTINGS = "version: 1\ntargets:\n  local: {provider: emulator, manifests: [manifests]}\n"
 SUPPORT = """\
@@ -155,8 +159,14 @@ def test_references_keep_apart_across_files_and_a_swap_of_two_files_is_one(scrat
     assert done.code == 3
     assert "map.csv:1:17: error: thread/thread_c is declared already, at manifests/sales.yaml:3:3" in done.err
     scratch.write("swap.yaml", "thread_a: thread_c\nthread_c: thread_a\n")
-    done = scratch.run("migrate swap.yaml --from thread --to thread --yes --quiet")
-    assert (done.code, done.err) == (0, "")
+    scratch.commit()
+    assert scratch.run("apply --yes").code == 0
+    shown = scratch.run("migrate swap.yaml --from thread --to thread --dry-run")
+    assert "2 rows lead to where other rows begin; carried out a second time, they would lead further" in shown.err
+    assert " (and " not in shown.err
+    done = scratch.run("migrate swap.yaml --from thread --to thread --yes")
+    assert (done.code, "migrate once" in done.err) == (0, True)
+    assert "forget" not in done.err, "both are in use"
     assert texts(scratch) == (SALES.replace("thread_c", "thread_a"), SUPPORT.replace("thread_a:", "thread_c:"))
 
 
@@ -186,6 +196,113 @@ def test_a_file_that_cannot_be_written_leaves_those_before_it_as_they_were(scrat
     assert "cannot write" in done.err
     assert texts(scratch) == (SALES, SUPPORT)
     assert "thread_z" in scratch.read(long)
+
+
+def test_a_file_that_changes_before_its_turn_leaves_all_as_they_were(tmp_path):
+    paths = [tmp_path / name for name in ("a.yaml", "b.yaml", "c.yaml")]
+    for path in paths:
+        path.write_bytes(b"old")
+    files = [_Rewritten(path, path.name, b"old", b"new", {}) for path in paths]
+    paths[1].write_bytes(b"by hand")
+    with pytest.raises(ReconcilerError, match="b.yaml was changed meanwhile; nothing was written"):
+        _write(files, Options())
+    assert [path.read_bytes() for path in paths] == [b"old", b"by hand", b"old"]
+    paths[1].write_bytes(b"old")
+    _write(files, Options())
+    assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == [b"new"] * 3
+
+
+def many(folder, *names):
+    """Return manifests that are to be rewritten."""
+    for name in names:
+        (folder / name).write_bytes(b"old")
+    return [_Rewritten(folder / name, name, b"old", b"new", {}) for name in names]
+
+
+class Meanwhile:
+    """A manifest that is another one when its turn has come; `happens` comes right before."""
+
+    def __init__(self, file, happens):
+        self.path, self.name, self.after, self.refs = file.path, file.name, file.after, {}
+        self._before, self._happens, self._looks = file.before, happens, 0
+
+    @property
+    def before(self):
+        self._looks += 1
+        if self._looks == 1:  # before any file gets to its place
+            return self._before
+        self._happens()
+        return b"another"
+
+
+def test_a_file_that_cannot_be_put_back_is_named_and_costs_the_others_nothing(tmp_path, capsys):
+    first, second, third, last = many(tmp_path, "a.yaml", "b\x1b[31m.yaml", "c.yaml", "d.yaml")
+
+    def happens():
+        assert [file.path.read_bytes() for file in (first, second, third)] == [b"new"] * 3
+        second.path.unlink()
+        second.path.mkdir()
+        third.path.write_bytes(b"by hand")
+
+    with pytest.raises(ReconcilerError, match="d.yaml was changed meanwhile"):
+        _write([first, second, third, Meanwhile(last, happens)], Options())
+    assert [first.path.read_bytes(), third.path.read_bytes(), last.path.read_bytes()] == [b"old", b"by hand", b"old"]
+    told = capsys.readouterr().err
+    assert ["could not be put back" in told, "a.yaml" in told, "c.yaml" in told, "\x1b" in told] == [
+        True, False, False, False,
+    ]  # fmt: skip
+
+
+def test_an_interrupt_right_behind_a_rename_leaves_no_file_rewritten(tmp_path, monkeypatch):
+    carry_out, times = Prepared.carry_out, []
+
+    def interrupted(self):
+        carry_out(self)
+        times.append(self)
+        if len(times) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Prepared, "carry_out", interrupted)
+    files = many(tmp_path, "a.yaml", "b.yaml", "c.yaml")
+    with pytest.raises(KeyboardInterrupt):
+        _write(files, Options())
+    assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == [b"old"] * 3
+
+
+def test_a_manifest_that_is_edited_while_the_question_stands_is_left_as_it_is(scratch):
+    edited = f"{SUPPORT}# by hand\n"
+
+    class Late:
+        """An answer before which somebody saves a file."""
+
+        def __str__(self):
+            scratch.write("manifests/support.yaml", edited)
+            return "yes"
+
+    done = scratch.at_terminal("migrate map.csv", Late())
+    assert (done.code, texts(scratch)) == (1, (SALES, edited))
+    assert "manifests/support.yaml was changed meanwhile; nothing was written" in done.err
+
+
+def masked(text, *mask):
+    return _has_masked(read_manifest(f"version: 1\nthreads:\n  a: {text}\n".encode(), "m.yaml"), mask)
+
+
+@pytest.mark.parametrize(
+    ("text", "shows"),
+    [
+        ("{metadata: {password: x}}", True),
+        ("{metadata: {plan: x}}", False),
+        ("{accept: [{key: password, value: x, reason: y}]}", True),
+        ("{accept: [{key: plan, value: x, reason: y}]}", False),
+        ("{accept: [{key: 'p*', value: x, reason: y}]}", True),
+        ("{accept: [{key: 'p?an', value: x, reason: y}]}", True),
+        ("{accept: [{key: '[p]lan', value: x, reason: y}]}", True),
+    ],
+)
+def test_a_line_that_may_show_a_masked_value_is_told_by_its_keys_and_a_glob_may_mean_any(text, shows):
+    assert masked(text, "pass*") is shows
+    assert masked(text) is False
 
 
 def test_files_complete_the_mapping_and_kinds_the_options():

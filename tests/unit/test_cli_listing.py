@@ -9,12 +9,14 @@ from types import SimpleNamespace
 import pytest
 
 from reconciler import settings
-from reconciler.cli.candidates import Collection, condition, scope_of
-from reconciler.cli.listing import IDLE, SIGNS, Listed, Tally, Walk, told, unlisted
-from reconciler.cli.spool import LONGEST_AGE, AtWork, Read, Turn, Unusable, open_spool
+from reconciler.cli.candidates import LONGEST_NAME, Collection, brief, condition, scope_of
+from reconciler.cli.listing import IDLE, SIGNS, Listed, Walk, unlisted
+from reconciler.cli.progress import Tally
+from reconciler.cli.spool import LONGEST_AGE, AtWork, Read, Spool, Turn, Unusable, open_spool, sweep, writing
 from reconciler.engine import Brake
 from reconciler.errors import ApiError, Fault, TargetRefused, WrongUsage
 from reconciler.gateway.listing import Odd, Page
+from reconciler.gateway.providers import PROVIDERS
 from reconciler.model import EMPTY, Missing, Observed, Ref, Unread
 
 URLS = {
@@ -30,8 +32,8 @@ def target(where="emulator"):
     provider = "openai" if where == "compatible" else where
     url = URLS[where]
     return SimpleNamespace(
-        name="test", provider=SimpleNamespace(name=provider), base_url=url, host=url.split("/")[2].split(":")[0],
-        organization=None, project=None,
+        name="test", provider=PROVIDERS[provider], base_url=url, host=url.split("/")[2].split(":")[0],
+        organization=None, project=None, query=(), headers=(), secret_headers=(),
     )  # fmt: skip
 
 
@@ -82,7 +84,12 @@ class Lists:
 def walk(lists, what, *, declared=(), spool=None, pairs=True, parallelism=4):
     brake, listed = Brake(), Listed()
     wanted = lambda ref: ref not in declared  # noqa: E731
-    asyncio.run(Walk(lists, what, parallelism, brake, listed, wanted, pairs, spool).walk())
+    asyncio.run(
+        Walk(
+            lists=lists, scope=what, parallelism=parallelism, brake=brake, listed=listed, wanted=wanted, pairs=pairs,
+            spool=spool,
+        ).walk()
+    )  # fmt: skip
     return listed
 
 
@@ -183,6 +190,22 @@ def test_a_list_that_goes_round_in_circles_is_an_error_and_no_endless_loop(answe
     assert len(lists.calls) == calls
 
 
+def test_what_the_page_shows_that_ends_an_endless_list_is_kept_and_the_list_is_not_complete(session):
+    pages = {None: shown("t0", after="a"), "a": shown("t1", after="a")}
+    instead = {(THREADS, after): page for after, page in pages.items()}
+    spool = open_spool(session, scope("thread"), fresh=False)
+    listed = walk(Lists(instead=instead), scope("thread"), spool=spool)
+    assert (names(listed), [each.code for each in listed.failed.values()]) == (THREE[:2], ["endless_list"])
+    spool.leave()
+    spool = open_spool(session, scope("thread"), fresh=False)
+    mended = walk(Lists(instead={(THREADS, "a"): shown("t2")}), scope("thread"), spool=spool)
+    assert (names(mended), mended.complete) == (THREE, True)
+    spool.settle()
+
+
+THREE = ["thread/t0", "thread/t1", "thread/t2"]
+
+
 def test_where_a_server_does_not_say_whether_there_is_more_nothing_new_is_the_end():
     lists = Lists(instead=Always(shown("t0", "t1", after="t1", told_=False)))
     listed = walk(lists, scope("thread"))
@@ -204,10 +227,66 @@ def test_a_cursor_that_the_server_has_forgotten_begins_the_list_again_once():
     assert list(walk(lists, scope("thread")).failed) == [THREADS]
 
 
+GONE = [("unlisted", 404), ("missing", 404), ("unlisted", 405), ("unlisted", 501)]
+MESSAGES = Collection("message", "t0")
+
+
+@pytest.mark.parametrize(("code", "status"), GONE)
+def test_a_list_that_has_shown_a_page_is_there_and_a_later_one_that_is_not_is_a_failure(code, status, session):
+    spool = open_spool(session, scope("thread"), fresh=False)
+    listed = walk(Lists(FIVE, instead={(THREADS, "t1"): fault(code, status)}), scope("thread"), spool=spool)
+    spool.leave()
+    assert [each.code for each in listed.failed.values()] == ["broken_list"]
+    assert (listed.complete, listed.shown, listed.unlisted, listed.gone) == (False, 2, {}, 0)
+    spool = open_spool(session, scope("thread"), fresh=False)
+    again = walk(Lists(FIVE), scope("thread"), spool=spool)
+    assert (len(again.found), again.shown, again.complete) == (5, 5, True), "the next run tries it again"
+    spool.settle()
+    kept = {**FIVE, MESSAGES: {f"m{at}": {} for at in range(5)}}
+    below = walk(Lists(kept, instead={(MESSAGES, "m1"): fault(code, status)}), scope("message"))
+    assert (list(below.failed), below.gone, len(below.found)) == ([MESSAGES], 0, 2)
+
+
+@pytest.mark.parametrize("top", ["unlisted", "missing"])
+def test_a_parent_that_goes_between_two_pages_is_a_note_and_a_list_of_a_kind_never_goes(top):
+    seen = []
+
+    def once(answer):
+        return lambda _: answer if seen or seen.append(1) else None
+
+    kept = {**FIVE, **{Collection("message", f"t{at}"): {f"m{x}": {} for x in range(5)} for at in range(5)}}
+    instead = {(MESSAGES, None): once(fault(top, 404)), (MESSAGES, "m1"): fault("missing", 404)}
+    listed = walk(Lists(kept, instead=instead), scope("message"))
+    assert (listed.failed, listed.gone, listed.restarted) == ({}, 1, [MESSAGES])
+    seen.clear()
+    instead = {(THREADS, None): once(fault(top, 404)), (THREADS, "t1"): fault("unlisted", 404)}
+    listed = walk(Lists(FIVE, instead=instead), scope("thread"))
+    assert [each.code for each in listed.failed.values()] == ["broken_list"]
+
+
+def test_a_list_that_is_read_from_its_top_again_counts_once_in_this_run_and_the_next(session):
+    forgotten = [fault("rejected", 400)]
+    instead = {(THREADS, "t1"): lambda _: forgotten.pop() if forgotten else None, (THREADS, "t3"): fault("network")}
+    spool = open_spool(session, scope("thread"), fresh=False)
+    assert walk(Lists(FIVE, instead=instead), scope("thread"), spool=spool).shown == 4
+    spool.leave()
+    spool = open_spool(session, scope("thread"), fresh=False)
+    listed = walk(Lists(FIVE), scope("thread"), spool=spool)
+    assert (listed.shown, listed.earlier, len(listed.found)) == (5, 4, 5)
+    spool.settle()
+
+
 def test_a_page_of_odd_objects_is_told_and_the_list_goes_on():
     odd = Page((), "x", (Odd("a b", "why"), Odd("an object without an id", "no id")))
     listed = walk(Lists(instead={(THREADS, None): odd, (THREADS, "x"): shown("t0")}), scope("thread"))
     assert (names(listed), len(listed.odd)) == (["thread/t0"], 2)
+
+
+def test_pages_of_nothing_but_odd_objects_are_new_as_long_as_they_differ():
+    pages = {at or None: Page((), at + 1, (Odd(f"a {at}", "why"),)) for at in range(2 * IDLE)}
+    pages[2 * IDLE] = shown("t0")
+    listed = walk(Lists(instead={(THREADS, after): page for after, page in pages.items()}), scope("thread"))
+    assert (names(listed), len(listed.odd), listed.complete) == (["thread/t0"], 2 * IDLE, True)
 
 
 # --- what fails -------------------------------------------------------------------------------------------------------
@@ -230,6 +309,44 @@ def test_a_credential_that_is_good_for_other_kinds_ends_one_kind_and_any_other_r
     refused = TargetRefused(Fault("unauthorized", "bad key", 401))
     listed = walk(Lists(FIVE, instead=Always(refused)), scope())
     assert (listed.found, len(listed.refusals)) == ({}, 1)
+
+
+BELOW = {at: Collection("message", f"t{at}") for at in range(5)}
+
+
+def test_a_refusal_below_one_parent_bars_the_kind_unless_another_list_of_it_was_served():
+    kept = {**FIVE, **{one: {f"m{at}": {}} for at, one in BELOW.items()}}
+    forbidden = TargetRefused(Fault("forbidden", "no", 403))
+    listed = walk(Lists(kept, instead={(BELOW[1], None): forbidden}), scope("message"), parallelism=1)
+    assert (sorted(ref.id[:2] for ref in listed.found), list(listed.failed)) == (["t0", "t2", "t3", "t4"], [BELOW[1]])
+    lists = Lists(kept, instead={(BELOW[0], None): forbidden})
+    listed = walk(lists, scope("message"), parallelism=1)
+    assert (listed.found, list(listed.failed)) == ({}, [BELOW[0]])
+    assert sum(call[0] == "message" for call in lists.calls) == 1
+
+
+def test_parents_that_are_gone_say_nothing_of_a_kind_of_which_a_list_was_served():
+    kept = {**FIVE, BELOW[0]: {"m0": {}}, BELOW[4]: {"m4": {}}}
+    instead = {(BELOW[at], None): fault("unlisted", 404) for at in (1, 2, 3)}
+    listed = walk(Lists(kept, instead=instead), scope("message"), parallelism=1)
+    assert (names(listed), listed.gone) == (["message/t0/m0", "message/t4/m4"], 3)
+    assert (listed.unlisted, listed.complete) == ({}, True)
+
+
+def test_a_list_that_is_served_after_its_kind_was_called_unlisted_brings_back_those_that_were_skipped():
+    class Slow(Lists):
+        async def page(self, kind, parent="", *, after=None, where=EMPTY):
+            for _ in range(50 if parent == "t0" else 0):
+                await asyncio.sleep(0)
+            return await super().page(kind, parent, after=after, where=where)
+
+    kept = {THREADS: {f"t{at}": {} for at in range(6)}, BELOW[0]: {"m0": {}}, Collection("message", "t5"): {"m5": {}}}
+    instead = {(BELOW[at], None): fault("unlisted", 404) for at in (1, 2, 3)}
+    lists = Slow(kept, instead=instead)
+    listed = walk(lists, scope("message"), parallelism=2)
+    assert (names(listed), listed.gone) == (["message/t0/m0", "message/t5/m5"], 3)
+    assert (listed.unlisted, listed.complete, listed.lists) == ({}, True, 4)
+    assert [call[1] for call in lists.calls][-2:] == ["t4", "t5"]
 
 
 def test_nothing_but_failures_ends_the_run():
@@ -295,7 +412,7 @@ def test_without_a_kind_everything_is_listed_that_can_be_at_a_place():
         ("emulator", {"kinds": ["\x1b[31m"]}, ["no kind"]),
         ("emulator", {"below": ["thread/.."]}, ["no id"]),
         ("emulator", {"below": ["conversation/c1"]}, ["write thread/ID, vault/ID, vector_store/ID"]),
-        ("emulator", {"kinds": ["eval"], "below": ["thread/t"]}, ["--below"]),
+        ("emulator", {"kinds": ["eval"], "below": ["thread/t"]}, ["messages and runs", "--kind message or --kind run"]),
         ("openai", {"below": ["thread/t1"]}, ["retired"]),
         ("emulator", {"where": ["plan"]}, ["KEY=VALUE"]),
         ("emulator", {"where": ["=x"]}, ["KEY=VALUE"]),
@@ -349,7 +466,9 @@ def test_a_condition_compares_as_the_kind_has_its_values(told_, kind, metadata, 
 
 
 def test_a_list_is_called_by_its_kind_and_its_parent():
-    assert told(Collection("vector_store_file", "vs_1")) == "vector store files below vector_store/vs_1"
+    assert brief(Collection("vector_store_file", "vs_1")) == "vector store files below vector_store/vs_1"
+    assert brief(Collection("vault_credential")) == "vault credentials"
+    assert (len(brief(Ref("thread", "x" * 999))), brief(Ref("thread", "x"))) == (LONGEST_NAME, "thread/x")
 
 
 # --- going on ---------------------------------------------------------------------------------------------------------
@@ -381,7 +500,11 @@ def killed(lists, what, session, calls):
 
         fetch = lists.fetch
 
-    asyncio.run(Walk(Dying(), what, 2, brake, listed, lambda _: True, True, spool).walk())
+    asyncio.run(
+        Walk(
+            lists=Dying(), scope=what, parallelism=2, brake=brake, listed=listed, wanted=lambda _: True, spool=spool
+        ).walk()
+    )
     spool.leave()
     return spool.path
 
@@ -439,6 +562,70 @@ def test_what_was_kept_for_another_import_is_left_to_that_one(what, session):
     assert kept(session) == 0
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"organization": "org_2"}, {"project": "proj_2"}, {"query": (("tenant", "2"),)}, {"headers": (("x-t", "2"),)},
+        {"secret_headers": (("x-t", "THEIRS"),)}, {"secret_headers": (("x-u", "OURS"),)},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_was_kept_for_one_tenant_is_never_taken_for_another(other, session, monkeypatch):
+    monkeypatch.setenv("OURS", "a-secret-of-ours")
+    monkeypatch.setenv("THEIRS", "a-secret-of-ours")
+    session.target.secret_headers = (("x-t", "OURS"),)
+    spool = open_spool(session, scope("thread"), fresh=False)
+    spool.add(Turn(THREADS, None, 1, (("t0", {}),)))
+    spool.leave()
+    assert b"a-secret-of-ours" not in spool.path.read_bytes()
+    before = {name: getattr(session.target, name) for name in other}
+    vars(session.target).update(other)
+    assert kept(session) == 0
+    vars(session.target).update(before)
+    assert kept(session) == 1
+    monkeypatch.setenv("OURS", "a-secret-of-theirs")
+    assert kept(session) == 0
+
+
+def test_a_cursor_stays_where_it_is_when_the_page_of_its_parent_comes_later(session):
+    what = scope("message")
+    spool = open_spool(session, what, fresh=False)
+    spool.add(Turn(BELOW[0], "m1", 2, (("t0/m0", {}), ("t0/m1", {}))))
+    spool.add(Turn(THREADS, None, 1, (), ("t0",)))
+    spool.leave()
+    spool = open_spool(session, what, fresh=False)
+    lists = Lists({THREADS: {"t0": {}}, BELOW[0]: {f"m{at}": {} for at in range(3)}})
+    listed = walk(lists, what, spool=spool)
+    spool.settle()
+    assert (names(listed), listed.shown) == ([f"message/t0/m{at}" for at in range(3)], 4)
+    assert [call[:3] for call in lists.calls] == [("message", "t0", "m1")]
+
+
+def test_a_last_line_without_its_end_is_torn_even_where_it_is_whole(session):
+    spool = open_spool(session, scope("thread"), fresh=False)
+    for at in range(2):
+        spool.add(Turn(THREADS, f"t{at}", 1, ((f"t{at}", {}),)))
+    spool.leave()
+    whole = spool.path.read_bytes()
+    spool.path.write_bytes(whole.rstrip(b"\n"))
+    spool = open_spool(session, scope("thread"), fresh=False)
+    assert len(spool.earlier) == 1
+    spool.add(Turn(THREADS, "t1", 1, (("t1", {}),)))
+    spool.leave()
+    assert spool.path.read_bytes() == whole
+
+
+def test_a_link_by_the_name_of_the_file_is_not_followed(session, tmp_path):
+    spool = open_spool(session, scope("thread"), fresh=False)
+    spool.settle()
+    other = tmp_path / "mine.txt"
+    other.write_text("mine")
+    spool.path.symlink_to(other)
+    with pytest.raises(Unusable):
+        open_spool(session, scope("thread"), fresh=False)
+    assert other.read_text() == "mine"
+
+
 def test_what_is_too_old_is_of_the_future_or_is_not_wanted_is_begun_anew(session):
     runs = [(0.0, False, 0), (LONGEST_AGE, False, 1), (2e9, False, 0), (1e9, False, 0), (1e9, True, 0)]
     for clock, fresh, count in runs:
@@ -454,7 +641,9 @@ def test_what_is_too_old_is_of_the_future_or_is_not_wanted_is_begun_anew(session
         b"", b"\n", b"{}\n", b"[]\n", b"\xff\n", b'["page"]\n', b'["read","thread","t",5]\n', b"[" * 9999 + b"\n",
         b'["page","nothing","",null,0,[],[],[]]\n', b'["page","thread","",null,0,[["",{}]],[],[]]\n',
         b'["page","thread","",null,0,[[5,{}]],[],[]]\n', b'["page","thread","",5,0,[],[],[]]\n',
-        b'[["page"],"thread"]\n', b'["page",["x"],1,2,3,4,5,6]\n',
+        b'[["page"],"thread"]\n', b'["again","thread"]\n', b'["again","thread",5]\n',
+        b'["page",["x"],1,2,3,4,5,6]\n', b'["page","thread","",null,Infinity,[],[],[]]\n',
+        b'["page","thread","",null,1e999,[],[],[]]\n', b'{"begun":1' + b"0" * 400 + b"}\n",
     ],
 )  # fmt: skip
 def test_a_line_that_says_nothing_ends_what_is_gone_on_from(damage, session):
@@ -480,10 +669,33 @@ def test_two_imports_of_the_same_at_once_and_a_folder_that_cannot_be_made_are_to
         open_spool(session, scope("thread"), fresh=False)
 
 
-def test_a_disk_that_is_full_costs_the_resuming_and_nothing_else(session):
-    spool = open_spool(session, scope("thread"), fresh=False)
-    spool._file.close()
-    spool._file = os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb", buffering=0)
+def test_what_is_too_old_is_taken_away_by_any_run_unless_somebody_has_it_open(session):
+    sweep(session)  # nothing is there, not even a folder
+    told_ = [scope("thread"), scope("message"), scope("run")]
+    paths = []
+    for what in told_[:2]:
+        spool = open_spool(session, what, fresh=False, clock=1e9)
+        spool.leave()
+        paths.append(spool.path)
+    held = open_spool(session, told_[2], fresh=False, clock=1e9)
+    odd = held.path.with_name("import-odd.jsonl")
+    odd.write_bytes(b"no head")
+    sweep(session, 1e9 + LONGEST_AGE)
+    assert all(path.exists() for path in paths)
+    sweep(session, 1e9 + LONGEST_AGE + 1)
+    assert ([path.exists() for path in paths], held.path.exists(), odd.exists()) == ([False, False], True, True)
+    held.settle()
+
+
+def test_one_import_writes_at_a_time_and_leaves_no_lock_behind(session, tmp_path):
+    with writing(session), pytest.raises(AtWork, match="another import writes"), writing(session, patience=0.0):
+        pass
+    with writing(session, patience=0.0):
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_costs_the_resuming_and_nothing_else(tmp_path):
+    spool = Spool(tmp_path / "import.jsonl", os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb", buffering=0))
     listed = walk(Lists(FIVE), scope("thread"), spool=spool)
     assert (len(listed.found), spool.failed) == (5, "No space left on device")
     spool.leave()

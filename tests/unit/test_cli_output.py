@@ -3,13 +3,14 @@
 import pytest
 
 from reconciler.cli.options import Options
-from reconciler.cli.output import check_files, wants_color, write_file, write_files
+from reconciler.cli.output import STALE, check_files, prepare, sweep, wants_color, write_file, write_files
 from reconciler.cli.report import Report
 from reconciler.cli.suggestion import command_line
 from reconciler.compare import Cause, Selection
 from reconciler.diff import Op
 from reconciler.document import Document
 from reconciler.errors import ExitCode, Problem, ReconcilerError, WrongUsage
+from reconciler.manifest import find
 from reconciler.shards import Shard
 
 
@@ -37,6 +38,21 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
     with pytest.raises(ReconcilerError, match="cannot write"):
         write_file(tmp_path / "nowhere" / "file", "text")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_what_a_killed_run_left_beside_manifests_is_taken_away_after_a_while_and_nothing_else_is(tmp_path):
+    new = prepare(tmp_path / "m.yaml", b"version: 1\n")
+    kept = [tmp_path / name for name in (".hidden.new", ".m.yaml.swp", "m.yaml.abcd1234.new", ".m.yaml")]
+    for path in kept:
+        path.write_text("")
+    assert find([tmp_path], root=tmp_path).files == ()
+    now = new.temporary.stat().st_mtime
+    sweep([tmp_path, tmp_path / "nowhere"], now + STALE)
+    assert new.temporary.exists()
+    sweep([tmp_path], now + STALE + 1)
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+    with pytest.raises(ReconcilerError, match="cannot write"):
+        new.carry_out()
 
 
 def test_every_out_file_is_written_without_colours(tmp_path):

@@ -16,8 +16,12 @@ NASTY = [
     "", ".", "..", "../etc/passwd", "/", "a/b", "a\\b", "ACME", "Acme", "aCME", "acme.", "acme ", " acme", "con", "nul",
     "com1", "con.x", "aux", "CON", "_other", "_x", "-x", ".hidden", "a\nb", "a\x1b[31m", "é", "e\u0301", "\u202e",
     "日本語", "😀", "x" * 61, "x" * MAX_VALUE, "a" * 60 + "A", "*", "?", "a:b", "a|b", "'", '"', "`", "$HOME", "~",
-    "acme-0123456789", "::error::", "a.yaml/b", "acme-0123456789-0123456789",
+    "acme-0123456789", "a-0123456789", "prn", "lpt9.yaml", "aux.", "::error::", "a.yaml/b",
+    "acme-0123456789-0123456789",
 ]  # fmt: skip
+
+
+DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{at}" for port in ("com", "lpt") for at in range(10))}
 
 
 def is_safe(name):
@@ -28,6 +32,7 @@ def is_safe(name):
         and name.replace("-", "").replace("_", "").replace(".", "").isalnum()
         and name[0] not in ".-"
         and name[-1] != "."
+        and name.partition(".")[0] not in DEVICES
     )
 
 
@@ -40,7 +45,10 @@ def test_no_two_values_share_a_name_and_every_name_is_safe():
     assert len(set(names.values())) == len(names)
     assert all(map(is_safe, names.values())), names
     assert OTHERS not in names.values()
+    assert not [value for value in NASTY if names[value] == value]
     assert names["ACME"].startswith("acme-")
+    settings = name_of_value("reconciler", "thread")
+    assert settings.startswith("reconciler-"), "reconciler.yaml would look like settings"
 
 
 @pytest.mark.parametrize("value", [None, "a\x00", "\ud800", 5, True, {"a": 1}, "x" * (MAX_VALUE + 1)])

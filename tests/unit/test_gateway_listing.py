@@ -9,10 +9,11 @@ from pydantic import SecretStr
 
 from reconciler.errors import ApiError, InvalidInput, TargetRefused
 from reconciler.gateway.client import Connection, open_gateway
-from reconciler.gateway.listing import LONGEST_CURSOR, MOST, USUAL, filters
-from reconciler.gateway.providers import PROVIDERS
+from reconciler.gateway.listing import LONGEST_CURSOR, LONGEST_ID, MOST, USUAL
+from reconciler.gateway.providers import PROVIDERS, filters
 from reconciler.gateway.transport import Surroundings
 from reconciler.kinds import KINDS
+from reconciler.manifest import notation, writer
 from reconciler.model import Ref
 
 BASE = "https://api.example/v1"
@@ -36,13 +37,15 @@ class Server:
         return httpx.Response(given.status_code, headers=given.headers, content=given.content)
 
 
-def asked(server, kind="thread", parent="", *, base=BASE, provider="openai", **how):
-    """Return the page that a gateway makes of what a server answers."""
+def asked(server, kind="thread", parent="", *, base=BASE, provider="openai", times=1, **how):
+    """Return the page that a gateway makes of what a server answers, the last of some."""
 
     async def run():
         to = Connection(PROVIDERS[provider], base, SecretStr(SECRET))
         around = Surroundings(lambda: 0.0, lambda: 0.0, no_sleep, lambda: 0.0)
         async with open_gateway(to, transport=httpx.MockTransport(server), around=around) as gateway:
+            for _ in range(times - 1):
+                await gateway.page(kind, parent, **how)
             return await gateway.page(kind, parent, **how)
 
     return asyncio.run(run())
@@ -104,10 +107,10 @@ def test_a_parent_never_leaves_its_place_in_the_path(kind, parent):
 
 def test_a_filter_is_sent_only_where_it_is_known():
     chats, threads = KINDS["chat_completion"], KINDS["thread"]
-    assert filters(chats, "openai", "api.openai.com")
-    assert filters(chats, "emulator", "emulator.invalid")
-    assert not filters(chats, "openai", "127.0.0.1")
-    assert not filters(chats, "azure-openai", "x.openai.azure.com")
+    assert filters(chats, PROVIDERS["openai"], "api.openai.com")
+    assert filters(chats, PROVIDERS["emulator"], "emulator.invalid")
+    assert not filters(chats, PROVIDERS["openai"], "127.0.0.1")
+    assert not filters(chats, PROVIDERS["azure-openai"], "x.openai.azure.com")
     assert not filters(threads, "emulator", "emulator.invalid")
 
 
@@ -200,6 +203,7 @@ def test_an_object_is_taken_as_the_list_shows_it(found, metadata):
         ({}, "no id"), ({"id": None}, "no id"), ({"id": ""}, "no id"), ({"id": 5}, "no id"), ({"id": ["a"]}, "no id"),
         ({"id": ".."}, "characters"), ({"id": "a/b"}, "characters"), ({"id": "a b"}, "characters"),
         ({"id": "a\n::error::x"}, "characters"), ({"id": "\u202eabc"}, "characters"), ({"id": "é"}, "characters"),
+        ({"id": "x" * (LONGEST_ID + 1)}, "1,001 characters"),
         (thread("thread_1", object="assistant"), "assistant"),
         (thread("thread_1", object="\x1b[31m"), "thread"),
         (thread("thread_1", metadata="a=b"), "no object"),
@@ -213,8 +217,19 @@ def test_an_odd_object_costs_nothing_but_itself(found, says):
     assert ids(page) == ["thread_0", "thread_2"]
     (odd,) = page.odd
     assert says in odd.reason
+    assert len(odd.name) <= 60
     assert (odd.name + odd.reason).isprintable()
     assert SECRET not in odd.name + odd.reason
+
+
+def test_an_id_that_is_just_short_enough_can_be_declared_moved_and_read_again():
+    own = "x" * LONGEST_ID
+    assert ids(page_of({"data": [thread(own)], "has_more": False})) == [own]
+    made = writer.declare(None, "m.yaml", [writer.Declaration(Ref("thread", own), {})])
+    assert (made.refused, own in made.data.decode()) == ((), True)
+    moved = writer.move(made.data, "m.yaml", {Ref("thread", own): Ref("conversation", "12" * (LONGEST_ID // 2))})
+    assert (moved.refused, f'"{"12" * (LONGEST_ID // 2)}"' in moved.data.decode()) == ((), True)
+    assert notation.LONGEST_ID == LONGEST_ID
 
 
 def test_of_a_kind_below_a_parent_an_object_of_another_one_is_odd():
@@ -224,6 +239,9 @@ def test_of_a_kind_below_a_parent_an_object_of_another_one_is_odd():
         {"id": "msg_3", "thread_id": "thread_2", "metadata": {}},
         {"id": "thread_1/msg_4", "metadata": {}},
     ]
+    upper = [{"id": "msg_1", "thread_id": "5B0F1D5E-1111-4222-8333-444455556666", "metadata": {}}]
+    of_uuid = page_of({"data": upper, "has_more": False}, "message", "5b0f1d5e-1111-4222-8333-444455556666")
+    assert (len(of_uuid.found), of_uuid.odd) == (1, ()), "servers may change the case of a UUID"
     page = page_of({"data": found, "has_more": False}, "message", "thread_1")
     assert ids(page) == ["thread_1/msg_1", "thread_1/msg_2"]
     assert ["thread_2" in page.odd[0].reason, len(page.odd)] == [True, 2]
@@ -285,3 +303,56 @@ def test_where_a_list_knows_no_order_it_is_asked_for_without_one():
     server = Server(refusal, httpx.Response(200, json={"data": TWO, "has_more": False}))
     assert len(asked(server, after="thread_0").found) == 2
     assert server.targets[1] == "/v1/threads?limit=100&after=thread_0"
+
+
+NO_LIMIT = httpx.Response(400, json={"error": {"message": "too many", "param": "limit"}})
+NO_ORDER = httpx.Response(422, json={"detail": "Unexpected parameter `order`."})
+
+
+def test_what_a_server_wanted_once_is_remembered_for_its_kind():
+    server = Server(NO_LIMIT, NO_ORDER, httpx.Response(200, json={"data": TWO, "has_more": False}))
+    asked(server, times=5)
+    assert server.targets[:2] == ["/v1/threads?limit=100&order=asc", f"/v1/threads?limit={USUAL}&order=asc"]
+    assert server.targets[2:] == [f"/v1/threads?limit={USUAL}"] * 5
+    fewer = Server(httpx.Response(200, json={"data": TWO, "has_more": False}))
+    asked(fewer, times=2, limit=5)
+    assert fewer.targets == ["/v1/threads?limit=5&order=asc"] * 2
+
+
+ABOUT_NOTHING_OF_OURS = [
+    "rate limit exceeded", "the limit of your plan", "in order to list threads, sign in", "no recorder",
+    "at the border", "name the 'limits'", "limit", "order",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("message", ABOUT_NOTHING_OF_OURS)
+def test_a_word_in_a_complaint_names_no_parameter(message):
+    for body in ({"error": {"message": message, "param": "after"}}, {"detail": message}, [message], message):
+        server = Server(httpx.Response(400, json=body))
+        with pytest.raises(ApiError):
+            asked(server)
+        assert len(server.targets) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "no", "param": "query.limit"}},
+        {"error": {"message": "Invalid 'limit': above maximum", "param": None}},
+        {"detail": [{"loc": ["query", "limit"], "msg": "no"}]},
+        {"param": "limit", "message": "no"},
+        {"error": 'bad value for "limit"'},
+        ["`limit` is too large"],
+    ],
+)
+def test_a_limit_that_is_refused_is_told_in_many_ways(body):
+    server = Server(httpx.Response(422, json=body), httpx.Response(200, json={"data": TWO, "has_more": False}))
+    assert len(asked(server).found) == 2
+    assert f"limit={USUAL}&" in server.targets[1]
+
+
+def test_a_page_that_is_too_large_whatever_is_asked_for_ends():
+    server = Server(httpx.Response(200, content=b'{"data": ["' + b"x" * (11 * 1024 * 1024) + b'"]}'))
+    with pytest.raises(ApiError, match="too large"):
+        asked(server, limit=15)
+    assert [target.partition("limit=")[2].partition("&")[0] for target in server.targets] == ["15", "1"]

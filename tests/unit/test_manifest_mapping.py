@@ -15,7 +15,7 @@ BOTH = {A: B, C: D}
 def refs(text, file="m.csv", **kinds):
     mapping = read_mapping(text if isinstance(text, bytes) else text.encode(), file, **kinds)
     assert mapping.problems == ()
-    return mapping.refs
+    return {row.old: row.new for row in mapping.rows}
 
 
 def told(text, file="m.csv", **kinds):
@@ -79,6 +79,7 @@ def test_a_mapping_may_be_empty(file):
 WRONG = {
     "an unknown kind": ("tread/a,conversation/b\n", ["1:1 unknown_kind"]),
     "malformed ids": ("thread/..,conversation/a/b\n", ["1:1 bad_id", "1:11 bad_id"]),
+    "an endless id": (f"thread/a,conversation/{'x' * 1001}\n", ["1:10 bad_id"]),
     "no kind": ("old,new\na,conversation/b\n", ["2:1 bad_reference"]),
     "twice the same old one": ("thread/a,vault/b\nthread/a,vault/c\n", ["2:1 mapped_twice"]),
     "twice the same new one": ("thread/a,vault/b\n thread/c , vault/b\n", ["2:13 mapped_twice"]),
@@ -150,4 +151,4 @@ def test_nothing_in_a_mapping_raises_and_every_problem_lies_in_the_file(data, fi
     lines = len(data.splitlines()) + 2
     assert all(one.location.file == file and 1 <= one.location.line <= lines for one in mapping.problems)
     if not mapping.problems:
-        assert len(mapping.refs) == len(mapping.rows) == len(set(mapping.refs.values()))
+        assert len(mapping.rows) == len({row.old for row in mapping.rows}) == len({row.new for row in mapping.rows})

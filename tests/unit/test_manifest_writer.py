@@ -7,8 +7,8 @@ import textwrap
 import pytest
 
 from reconciler.errors import Location
-from reconciler.manifest import read_manifest
-from reconciler.manifest.writer import Declaration, Drop, Put, Refusal, Written, declare, edit, move, patch
+from reconciler.manifest import read_manifest, writer
+from reconciler.manifest.writer import Declaration, Drop, NotMoved, Put, Refusal, Written, declare, edit, move, patch
 from reconciler.model import Desired, Ref
 
 FILE = "f.yaml"
@@ -982,6 +982,21 @@ IMMOVABLE = {
         {"b": "conversation/x"},
         (6, "write |- there"),
     ),
+    "a text that keeps the blank lines below it, at the end": (
+        "version: 1\nthreads:\n  b:\n  a:\n    metadata:\n      k: |+\n        f\n\nassistants:\n  c: {}\n\n",
+        {"a": "conversation/x"},
+        (6, "write it with | alone"),
+    ),
+    "a text that keeps the blank lines below it, where something comes": (
+        "version: 1\nthreads:\n  a:\n  b:\n    metadata:\n      k: >+\n        f\nassistants:\n  c:\n\n# end\n",
+        {"b": "conversation/x"},
+        (6, "write it with > alone"),
+    ),
+    "an id that is longer than a key of YAML": (
+        "version: 1\nthreads:\n  a: {}\n",
+        {"a": f"conversation/{'x' * 1001}"},
+        (3, "at most 1,000"),
+    ),
 }
 
 
@@ -1011,6 +1026,22 @@ def test_numbers_do_not_go_where_values_are_strings():
     ]
     only = {ref: new for ref, new in refs.items() if ref.id == "v/b"}
     assert b"threads:\n  b: {metadata: {s: x}}" in move(manifest, FILE, only).data
+
+
+@pytest.mark.parametrize(
+    ("lost", "instead"), [("  # say\n", ""), ("ownership: exclusive", "ownership: declared"), ("b: {}", "c: {}")]
+)
+def test_a_move_that_would_lose_anything_is_a_mistake_of_ours_and_reaches_no_file(lost, instead, monkeypatch):
+    def losing(state, wanted):
+        return moved_all(state, wanted).replace(lost, instead)
+
+    manifest = b"version: 1\nthreads:\n  # say\n  a: {metadata: {x: y}, ownership: exclusive}\n  b: {}\n"
+    refs = {A: Ref("conversation", "x")}
+    assert lost.encode() in move(manifest, FILE, refs).data
+    moved_all = writer._moved_all
+    monkeypatch.setattr(writer, "_moved_all", losing)
+    with pytest.raises(NotMoved, match="would not declare the same"):
+        move(manifest, FILE, refs)
 
 
 def test_an_invalid_file_is_left_alone_and_an_unmoved_one_stays_byte_for_byte():
