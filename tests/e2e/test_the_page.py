@@ -436,11 +436,12 @@ def test_what_comes_from_outside_does_nothing(browser):
 
 
 def test_a_filter_in_the_address_is_a_text_and_nothing_else(browser):
-    browser.open(render(SEVERAL))
+    # From elsewhere: the driver stumbles over loading a page anew right after a step within it.
+    browser.open("<title>Elsewhere</title>", "elsewhere")
+    browser.pages.texts["page"] = render(SEVERAL)
     browser.driver.get(
         browser.pages.url("page#text=<img src=x onerror=alert(1)>&kind=</select>&sort.changes=99.ascending&sort.x=0")
     )
-    browser.driver.refresh()
     told(browser, "Showing 0 of 4 fields on 0 of 4 resources, 0 of 1 problem")
     assert browser.ask("document.querySelector('[name=kind]').value") == ""
     assert browser.logs() == []
