@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from reconciler.errors import Location, ReconcilerError
 from reconciler.kinds import BY_PLURAL, KINDS
-from reconciler.manifest.draft import Draft, Move, Unsafe
+from reconciler.manifest.draft import Draft, Unsafe
 from reconciler.manifest.layout import Unclear, comments
 from reconciler.manifest.leaks import allows
+from reconciler.manifest.moving import Move, MovingDraft
 from reconciler.manifest.notation import Fresh, unfit_id, unfit_key, unfit_secret, unfit_value
 from reconciler.manifest.patch import patch
 from reconciler.manifest.problems import VERSION
@@ -185,9 +186,9 @@ class _State:
         desired = self.desired.get(ref)
         return None if desired is None else desired.sources.get(key or "", desired.location)
 
-    def draft(self) -> Draft:
+    def draft(self) -> MovingDraft:
         """Return a draft without changes."""
-        return Draft(self.source, _indentation(self.source), loses_end=not self.ends)
+        return MovingDraft(self.source, _indentation(self.source), loses_end=not self.ends)
 
     def replaced(self, text: str, *, whole: bool = False) -> _State | Problem:
         """Return the file with another text, in the same encoding; the last line is left open if it was, or `whole`."""
