@@ -375,7 +375,7 @@ def _messenger(hook: Hook | None, wishes: Wishes, mark: Mark) -> Messenger | Non
         return not wishes.ended
 
     def trust() -> Any:
-        from reconciler.gateway.wire import trusting_the_system
+        from reconciler.gateway.trust import trusting_the_system
 
         return trusting_the_system()
 

@@ -8,7 +8,8 @@ Left to itself, aiohttp sends a GET that loses its connection before any answer 
 layers. It is kept from that here: retries are decided above, in turn with the pace.
 
 What it would take from the environment by itself (`trust_env`) it is not left to, for that has credentials in it
-(`.netrc`). The proxy and the certificates to trust are read here, and what is wrong with them is told before any call.
+(`.netrc`). The proxy and the certificates to trust are read by `wire_to`, and what is wrong with them is told before
+any call.
 """
 
 from __future__ import annotations
@@ -18,10 +19,8 @@ import os
 import re
 import socket
 import ssl
-import sys
 import threading
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -33,14 +32,13 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from reconciler import __version__
-from reconciler.errors import InvalidInput, Problem
 from reconciler.gateway.failures import CertificateRefused, HostUnknown, NoTunnel, TlsFailed
 from reconciler.gateway.proxies import proxy_to
 from reconciler.gateway.transport import Whole
-from reconciler.words import shown
+from reconciler.gateway.trust import distrust, leads_to_nobody, trusting_the_system
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.tracing import Trace
@@ -87,7 +85,7 @@ def translated(error: BaseException) -> httpx.RequestError | None:
 
 def _detail(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return _distrust(error.certificate_error)
+        return distrust(error.certificate_error)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"{error.host}: {error.os_error.strerror or error.os_error}"
     if isinstance(error, aiohttp.ClientConnectorSSLError):
@@ -98,31 +96,6 @@ def _detail(error: BaseException) -> str:
         # Only the first line: the parser quotes what it stumbled over below it.
         return (error.message or "malformed answer").partition("\n")[0].rstrip(": ")
     return str(error) or type(error).__name__
-
-
-_NOT_YET_VALID, _EXPIRED, _OTHER_HOSTS = 9, 10, frozenset({62, 63, 64})
-"""What OpenSSL (`X509_V_ERR_…`) calls a certificate out of its time, or made out to somebody else."""
-_NO_AUTHORITY = frozenset({18, 19, 20, 21})
-"""What it calls a certificate that leads to nobody who is trusted."""
-
-
-def _distrust(error: Exception) -> str:
-    """Return why a certificate cannot be verified, and what helps."""
-    reason = (getattr(error, "verify_message", "") or str(error)).rstrip(".")
-    code = getattr(error, "verify_code", 0)
-    if code in _OTHER_HOSTS:
-        return reason
-    if code in (_NOT_YET_VALID, _EXPIRED):
-        return f"{reason}; the server needs another one, or the clock of this machine is wrong"
-    named = _naming(os.environ)
-    if "SSL_CERT_FILE" in named and not _is_file(os.environ["SSL_CERT_FILE"]):
-        return f"{reason}; SSL_CERT_FILE names a file that is not there"
-    if named:
-        return f"{reason}; the certificates that {' and '.join(named)} names do not vouch for it"
-    return (
-        f"{reason}; for a private certificate authority, name the file with its certificate in SSL_CERT_FILE, "
-        "or add it to the system's store"
-    )
 
 
 _PLAIN = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
@@ -352,7 +325,7 @@ def _unconnected_behind(
 ) -> httpx.RequestError:
     """Return the truth about a server that cannot be talked to through an open way."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        inspected = getattr(error.certificate_error, "verify_code", 0) in _NO_AUTHORITY
+        inspected = leads_to_nobody(error.certificate_error)
         hint = f" ({which} may look into TLS, and shows certificates of its own authority then)" if inspected else ""
         return CertificateRefused(f"{_detail(error)}{hint}")
     if isinstance(error, aiohttp.ClientConnectorSSLError):
@@ -442,115 +415,3 @@ def wire_transport(
     """
     context = trusting_the_system() if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return WireTransport(parallelism, context, connect, read, proxy)
-
-
-# --- whom to trust ----------------------------------------------------------------------------------------------------
-
-_HOLDS_NO_FILE = frozenset({"darwin", "win32"})
-"""Systems whose store is a service that is asked about each certificate."""
-_OPENSSL = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-"""OpenSSL's own variables: the one that is set replaces its default, the other default stays."""
-_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""The variables of requests, a file or a folder; the first one that is set counts, where OpenSSL has none."""
-
-
-def trusting_the_system(platform: str = sys.platform) -> ssl.SSLContext:
-    """Return a context that trusts what the system trusts, or what variables of the environment name in its place.
-
-    Raises `InvalidInput` where they name no certificates at all: every call would fail.
-    """
-    if _naming(os.environ):
-        return _trusting_the_named(os.environ)
-    import truststore
-
-    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if platform in _HOLDS_NO_FILE:
-        return context
-    # Elsewhere the store is a file, which truststore finds, but reads anew for every connection: 20 ms each, in which
-    # the loop stands still. After one pretended connection the context inside has it all.
-    context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost")
-    filled: ssl.SSLContext = context._ctx  # noqa: SLF001 - there is no public way to it
-    if _is_empty(filled):
-        # A slim container without any store: what httpx brings along is what was trusted there all the time.
-        import certifi
-
-        filled.load_verify_locations(certifi.where())
-    return filled
-
-
-_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
-"""How OpenSSL names the files of a folder of certificates."""
-
-
-def _is_empty(context: ssl.SSLContext) -> bool:
-    """Tell whether a context trusts nobody."""
-    if context.cert_store_stats()["x509"]:
-        return False
-    paths = ssl.get_default_verify_paths()
-    if paths.cafile:
-        return False
-    # Of a folder, nothing is loaded before it is needed.
-    return not (paths.capath and _has_hashed(paths.capath))
-
-
-def _naming(env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the variables that say whom to trust; one that is set to nothing says nothing."""
-    own = tuple(name for name in _OPENSSL if env.get(name))
-    return own or tuple(name for name in _BUNDLES if env.get(name))[:1]
-
-
-def _trusting_the_named(env: Mapping[str, str]) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    named = _naming(env)
-    problems = {name: _trust(context, name, env[name]) for name in named}
-    if all(problems.values()):
-        raise InvalidInput(*(Problem("bad_variable", f"{name} {what}") for name, what in problems.items()))
-    usual = ssl.get_default_verify_paths()
-    if named == ("SSL_CERT_FILE",):
-        context.load_verify_locations(capath=usual.openssl_capath)
-    elif named == ("SSL_CERT_DIR",) and _is_file(usual.openssl_cafile):
-        context.load_verify_locations(cafile=usual.openssl_cafile)
-    return context
-
-
-def _trust(context: ssl.SSLContext, variable: str, path: str) -> str | None:
-    """Trust what a variable names; returns what is wrong with it, `None` for nothing."""
-    of_folders = variable == "SSL_CERT_DIR" or (variable in _BUNDLES and _is_folder(path))
-    return _trust_folders(context, path) if of_folders else _trust_file(context, path)
-
-
-def _trust_file(context: ssl.SSLContext, path: str) -> str | None:
-    if not _is_file(path):
-        there = os.path.exists(path)  # noqa: PTH110 - as below
-        return f"names {shown(path)}, and {'that is no file' if there else 'there is no such file'}"
-    try:
-        context.load_verify_locations(cafile=path)
-    except ssl.SSLError:
-        pass  # nothing is in it, or something else
-    except OSError as error:
-        return f"names {shown(path)}, which cannot be read ({error.strerror or error})"
-    return None if context.cert_store_stats()["x509"] else f"names {shown(path)}, and no certificate (PEM) is in it"
-
-
-def _trust_folders(context: ssl.SSLContext, paths: str) -> str | None:
-    """Trust what is in one folder, or in several: OpenSSL takes a list of them as PATH is one."""
-    if not any(_has_hashed(path) for path in paths.split(os.pathsep)):
-        words = "no certificate is there under a name that OpenSSL looks for (`openssl rehash` makes them)"
-        return f"names {shown(paths)}, and {words}"
-    context.load_verify_locations(capath=paths)
-    return None
-
-
-def _is_file(path: str) -> bool:
-    return os.path.isfile(path)  # noqa: PTH113 - a name with a null byte is no file either
-
-
-def _is_folder(path: str) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112 - as above
-
-
-def _has_hashed(folder: str) -> bool:
-    try:
-        return any(_HASHED.fullmatch(file.name) for file in Path(folder).iterdir())
-    except (OSError, ValueError):
-        return False

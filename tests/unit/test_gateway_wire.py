@@ -27,7 +27,8 @@ from aiohttp.http_exceptions import BadStatusLine
 from reconciler.errors import InvalidInput
 from reconciler.gateway.failures import CertificateRefused, HostUnknown, TlsFailed
 from reconciler.gateway.transport import AnswerTooLarge, BodyTransport, body_of
-from reconciler.gateway.wire import _TRANSLATIONS, Resolver, translated, trusting_the_system, wire_transport
+from reconciler.gateway.trust import trusting_the_system
+from reconciler.gateway.wire import _TRANSLATIONS, Resolver, translated, wire_transport
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b\r\nX-Request-Id: req_1\r\n\r\n{}"
 

@@ -14,7 +14,7 @@ from scratch import PATIENCE, until
 
 from reconciler.document import Document
 from reconciler.gateway.proxies import proxy_to
-from reconciler.gateway.wire import trusting_the_system
+from reconciler.gateway.trust import trusting_the_system
 from reconciler.watching import webhook
 from reconciler.watching.course import Run
 from reconciler.watching.lock import Locks
