@@ -71,7 +71,7 @@ _LATEST = 8192
 
 async def token_of_command(arguments: Sequence[str], folder: Path, longest: float, wall: Callable[[], float]) -> Token:
     """Return the token that a command prints; raises `NoToken`."""
-    name = f"the token_command {shown(' '.join(arguments))}"
+    name = f"the token_command {shown(arguments[0])}"  # what follows may be a secret
     # Not asyncio's own processes: waiting for one is waiting for whoever holds on to its outputs.
     try:
         # A group of its own: a terminal's Ctrl-C is for the run, which ends the group itself.

@@ -9,14 +9,17 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from reconciler.gateway.answers import Secrets
-from reconciler.gateway.tokens import PAUSE, due
+from reconciler.gateway.answers import Secrets, presentable
+from reconciler.gateway.tokens import PAUSE, NoToken, due
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reconciler.gateway.sources import Source
     from reconciler.gateway.tokens import Token
+
+_WHY = 1000
+"""Characters of a reason why there is no token, at most."""
 
 
 class Keeper:
@@ -75,8 +78,10 @@ class Keeper:
     async def _obtain(self) -> Token:
         try:
             token = await self._source.obtain(self._wall)
-        except BaseException:
+        except BaseException as failure:
             self._due = self._wall() + PAUSE  # the one that is held may do until then
+            if isinstance(failure, NoToken):  # why there is none may be told with one that there was
+                raise NoToken(presentable(failure.fault.message, self.secrets, _WHY)) from None
             raise
         self.secrets.add(token.text)
         self._held, self._due = token, due(self._wall(), token.expires)

@@ -55,8 +55,8 @@ def _since_1970(value: Any, _now: float) -> float | None:
 
 
 def _from_now(value: Any, now: float) -> float | None:
-    """Read the seconds that are left."""
-    number = _number(value)
+    """Read the seconds that are left; fewer than none are none."""
+    number = _number(value, least=-math.inf)
     return None if number is None else now + number
 
 
@@ -70,14 +70,14 @@ def _date(value: Any, now: float) -> float | None:
         return _since_1970(value, now)
 
 
-def _number(value: Any) -> float | None:
+def _number(value: Any, least: float = 0) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         number = float(value)
     except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) and number >= 0 else None
+    return number if math.isfinite(number) and number >= least else None
 
 
 TOKEN_FIELDS = ("accessToken", "access_token", "token")
@@ -150,11 +150,15 @@ def _token(text: str, expires: float | None, now: float) -> Token:
     return living(Token(text, jwt_expiry(text) if expires is None else expires), now)
 
 
+_YEAR = 365 * 24 * 3600
+
+
 def living(token: Token, now: float) -> Token:
     """Return the token; raises `ValueError` where it has ended."""
     if token.expires is not None and token.expires <= now:
-        ago = min(now - token.expires, 1e9)
-        raise ValueError(f"gave a token that ended {ago:.0f} s ago by the clock of this machine")
+        ago = now - token.expires
+        words = f"{ago:.0f} s ago" if ago < _YEAR else "long ago"
+        raise ValueError(f"gave a token that ended {words} by the clock of this machine")
     return token
 
 

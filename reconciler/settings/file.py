@@ -79,6 +79,8 @@ SECRET_WORDS = ("apikey", "authorization", "credential", "passwd", "password", "
 """Words in the names of headers whose values are secret; and `key`, where it stands alone: not in X-Monkey."""
 PAGING = ("limit", "order", "after", "before")
 """Parameters that say which page of a list is asked for."""
+REWRITING_PARAMETERS = ("_method",)
+"""Parameters by which frameworks take a request for another."""
 
 LONGEST_HEADER = 4096
 """Characters of the value of a header, at most: half of what common servers take for all of them."""
@@ -118,7 +120,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 def _header_name(name: str) -> str:
     if _HEADER_NAME.fullmatch(name) is None:
         raise _refuse("bad_header", f"{shown(name)} is no name of a header: letters, digits and - _ . only")
-    small = name.lower()
+    small = name.lower().replace("_", "-")  # which servers cannot tell apart (CGI, WSGI)
     for own, field in OWN_HEADERS.items():
         if small == own.lower():
             raise _refuse("bad_header", f"the header {name} is not for this place: say it by {field}")
@@ -141,14 +143,17 @@ def _open_header_name(name: str) -> str:
 def _query_name(name: str) -> str:
     if re.fullmatch(r"[!-~]{1,100}", name) is None:
         raise _refuse("bad_query", f"{shown(name)} is no name of a parameter: visible ASCII characters, no spaces")
+    if name.lower() in REWRITING_PARAMETERS:
+        raise _refuse("bad_query", f"the parameter {shown(name)} makes another request of one on its way: remove it")
     if name in PAGING or name.startswith("metadata["):
         raise _refuse("bad_query", f"the parameter {shown(name)} says which objects of a list are asked for: remove it")
     return name
 
 
 def _any_case(text: str) -> str:
-    """Return a pattern for a text in upper or lower case."""
-    return "".join(f"[{char.upper()}{char.lower()}]" if char.isalpha() else re.escape(char) for char in text)
+    """Return a pattern for a text in upper or lower case, a dash written as an underscore as well."""
+    cases = (f"[{char.upper()}{char.lower()}]" if char.isalpha() else re.escape(char) for char in text)
+    return "".join("[-_]" if case == re.escape("-") else case for case in cases)
 
 
 def _percent(value: object) -> object:
@@ -204,7 +209,7 @@ _OPEN_HEADER_SCHEMA: dict[str, Any] = {
 }
 _QUERY_SCHEMA: dict[str, Any] = {
     "type": "string",
-    "pattern": rf"^(?!(?:{'|'.join(PAGING)})$|metadata\[)[!-~]{{1,100}}$",
+    "pattern": rf"^(?!(?:{'|'.join((*PAGING, *map(_any_case, REWRITING_PARAMETERS)))})$|metadata\[)[!-~]{{1,100}}$",
 }
 Percent = Annotated[float, BeforeValidator(_percent), Field(ge=0, le=100), WithJsonSchema(_PERCENT_SCHEMA)]
 PerMinute = Annotated[float, Field(gt=0)]

@@ -217,6 +217,20 @@ def test_a_token_that_has_ended_is_given_to_nobody_while_its_successor_is_asked_
     asyncio.run(work())
 
 
+@pytest.mark.parametrize("token", ["tok-42", "Ab3dE-9xK2", "GatewayPass", "s3cr3t!"])
+def test_why_there_is_no_other_token_is_told_without_the_one_that_there_was(token):
+    source = Source(token, NoToken(f"the session {token} has ended"), lasting=100)
+
+    async def work():
+        keeper = Keeper(source, source.wall)
+        await keeper.current()
+        source.now += 100
+        with pytest.raises(NoToken, match=r"^the session \*\*\* has ended$"):
+            await keeper.current()
+
+    asyncio.run(work())
+
+
 def test_a_token_that_has_ended_is_given_to_nobody_after_an_asking_that_failed():
     source = Source(TOKENS[0], NoToken("not now"), TOKENS[1], lasting=100)
 

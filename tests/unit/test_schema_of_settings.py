@@ -134,6 +134,8 @@ def test_settings_of_the_readme_are_accepted(text):
         (target(query={"limit": "5"}), False),
         (target(query={"limits": "5"}), True),
         (target(query={"metadata[a]": "5"}), False),
+        (target(query={"_Method": "POST"}), False),
+        (target(headers={"X_HTTP_Method_Override": "POST"}), False),
         (target(query={"a b": "5"}), False),
         (target(query={"a": "5\n"}), False),
         (target(query={"a": 5}), False),

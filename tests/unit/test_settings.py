@@ -270,7 +270,8 @@ def test_an_exported_variable_never_redirects_a_target_of_the_file(repo: Path) -
         ("    headers_env: {Host: A}", ["5:19 bad_header"]),
         ("    headers: {X-Key: sk-proj-" + "a1B2" * 12 + "}", ["5:15 secret_header", "5:22 secret_like"]),
         *((f"    headers: {{{name}: a}}", ["5:15 bad_header"]) for name in (
-            "X-HTTP-Method-Override", "x-http-method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL",
+            "X-HTTP-Method-Override", "X_HTTP_Method_Override",
+            "x-http-method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL",
             "X-Forwarded-Host", "X-Forwarded-Prefix", "Forwarded",
         )),
         *((f"    headers: {{{name}: a}}", ["5:15 secret_header"]) for name in (
@@ -281,6 +282,7 @@ def test_an_exported_variable_never_redirects_a_target_of_the_file(repo: Path) -
         ("    query: {a b: c}", ["5:13 bad_query"]),
         ("    query: {limit: '5'}", ["5:13 bad_query"]),
         ("    query: {'metadata[a]': '5'}", ["5:13 bad_query"]),
+        ("    query: {_method: POST}", ["5:13 bad_query"]),
         ('    query: {a: "b\\nc"}', ["5:16 bad_query"]),
         ("    query: {a: '', b: é}", []),
         ("  b: {provider: emulator, token_command: [az], azure_identity: false, headers: {X-A: a}}",

@@ -65,7 +65,8 @@ def test_what_it_says_on_standard_error_is_nobodys_business_where_it_works(tmp_p
         ("echo one two", "printed what is no token"),
         ("yes | head -c 1000000", "printed what is no token"),
         ("yes hidden-thing | head -c 1300000 >&2; exit 1", "with status 1: hidden-thing"),
-        ('echo \'{"token": "hidden-1", "expires_on": 1}\'', "gave a token that ended"),
+        ('echo \'{"token": "hidden-1", "expires_on": 1}\'', "gave a token that ended long ago"),
+        ('echo \'{"token": "hidden-1", "expires_in": -5}\'', "gave a token that ended 5 s ago"),
     ],
 )
 def test_a_failure_is_told_by_status_and_last_line_never_by_what_was_printed(tmp_path, script, told):

@@ -51,7 +51,7 @@ def jwt(**claims):
         ({"access_token": "t", "expires_at": "2027-01-15T08:00:05Z"}, "t", NOW + 5),
         # what cannot be read tells nothing; then the token itself may
         ({"access_token": "t", "expires_in": True, "expires_at": [], "expires_on": "soon"}, "t", None),
-        ({"access_token": "t", "expires_on": 1e400, "expires_in": -1}, "t", None),
+        ({"access_token": "t", "expires_on": 1e400}, "t", None),
         ({"token": jwt(exp=NOW + 7), "expiresOn": "tomorrow"}, jwt(exp=NOW + 7), NOW + 7),
         ({"token": jwt(exp=NOW + 7), "expires_in": 100}, jwt(exp=NOW + 7), NOW + 100),
         ({"accessToken": None, "token": "t"}, "t", None),
@@ -111,7 +111,7 @@ def _own_zone():
         (b"x" * (LARGEST + 1), "more than"),
         (b'{"token": "t", "expires_in": 0}', "ended 0 s ago"),
         (jwt(exp=NOW - 90).encode(), "ended 90 s ago"),
-        (b'{"token": "t", "expires_on": 1}', "ended 1000000000 s ago"),
+        (b'{"token": "t", "expires_on": 1}', "ended long ago"),
     ],
 )
 def test_what_is_no_token_is_refused_without_a_word_of_it(printed, reason):
